@@ -1,0 +1,244 @@
+//! The knobs, and the two ways to build: with a first connection, or lazily.
+
+use crate::config::{Config, Validation};
+use crate::driver::Driver;
+use crate::engine::{Blocking, Engine};
+use crate::error::{BoxError, Error};
+use crate::managed::{InitHook, Warden};
+use crate::observe::Observer;
+use crate::pool::Pool;
+use crate::r2d2::Manager;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Builds a [`Pool`], or a [`Manager`] for a bare `r2d2::Pool`.
+///
+/// Every knob has a default that is safe for a server nobody knows. A value out
+/// of range, or two knobs that contradict one another, are errors from `build`
+/// that name the knobs and their values.
+#[must_use]
+pub struct Builder<D: Driver> {
+    config: Config,
+    init: Option<Arc<InitHook<D::Connection>>>,
+    observers: Vec<Arc<dyn Observer>>,
+}
+
+impl<D: Driver> Builder<D> {
+    pub(crate) fn new() -> Builder<D> {
+        Builder { config: Config::default(), init: None, observers: Vec::new() }
+    }
+
+    /// Sets the most connections that may exist at a time, as the server sees it:
+    /// open, being opened and being closed together.
+    ///
+    /// A count, 1 or more; default [`DEFAULT_MAX_SIZE`](crate::config::DEFAULT_MAX_SIZE),
+    /// 10. Raise it only if callers wait while the server idles.
+    pub fn max_size(mut self, connections: u32) -> Builder<D> {
+        self.config.max_size = connections;
+        self
+    }
+
+    /// Sets how many connections are kept idle although nobody asks for them.
+    ///
+    /// A count, up to `max_size`; default 0: connections are opened on demand.
+    /// Raise it if the first callers after a quiet time must not wait.
+    pub fn min_idle(mut self, connections: u32) -> Builder<D> {
+        self.config.min_idle = connections;
+        self
+    }
+
+    /// Sets how long [`Pool::get`] waits at most.
+    ///
+    /// 1 ms to one year; default
+    /// [`DEFAULT_CHECKOUT_TIMEOUT`](crate::config::DEFAULT_CHECKOUT_TIMEOUT), 30 s.
+    /// Lower it below your own callers' time-outs: a web request that nobody waits
+    /// for any more should not wait for a connection.
+    pub fn checkout_timeout(mut self, timeout: Duration) -> Builder<D> {
+        self.config.checkout_timeout = timeout;
+        self
+    }
+
+    /// Sets how long opening one connection may take: names, TCP, handshake,
+    /// authentication and the init hook together.
+    ///
+    /// 1 ms to one year; default
+    /// [`DEFAULT_CONNECT_TIMEOUT`](crate::config::DEFAULT_CONNECT_TIMEOUT), 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Builder<D> {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a connection lives at most; `None` is no limit.
+    ///
+    /// 1 ms to one year; default
+    /// [`DEFAULT_MAX_LIFETIME`](crate::config::DEFAULT_MAX_LIFETIME), 30 minutes.
+    /// Past it a connection is neither handed out nor kept when it comes back; one
+    /// in use is never cut. Set it some seconds below every limit of the server or
+    /// of a proxy in between.
+    pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Builder<D> {
+        self.config.max_lifetime = lifetime.into();
+        self
+    }
+
+    /// Sets by what share of `max_lifetime` a life is shortened at most, each by
+    /// chance, so that a fleet does not reconnect as one.
+    ///
+    /// A share, 0.0 to 0.9; default
+    /// [`DEFAULT_LIFETIME_JITTER`](crate::config::DEFAULT_LIFETIME_JITTER), 0.1. It
+    /// only ever shortens.
+    pub fn lifetime_jitter(mut self, share: f64) -> Builder<D> {
+        self.config.lifetime_jitter = share;
+        self
+    }
+
+    /// Sets how long a connection beyond `min_idle` may idle; `None` is no limit.
+    ///
+    /// 1 ms to one year, at most `max_lifetime`; default
+    /// [`DEFAULT_IDLE_TIMEOUT`](crate::config::DEFAULT_IDLE_TIMEOUT), 10 minutes.
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Builder<D> {
+        self.config.idle_timeout = timeout.into();
+        self
+    }
+
+    /// Sets after how much idling a check-out pings as well as peeks; `None` is
+    /// never.
+    ///
+    /// Default [`DEFAULT_PING_AFTER`](crate::config::DEFAULT_PING_AFTER), 30 s. A
+    /// peek sees every end that reached this computer; only a ping sees a server
+    /// that is frozen or a firewall that dropped the connection in silence.
+    pub fn ping_after(mut self, idle: impl Into<Option<Duration>>) -> Builder<D> {
+        self.config.ping_after = idle.into();
+        self
+    }
+
+    /// Sets how long one ping may take.
+    ///
+    /// 1 ms to `checkout_timeout`; default
+    /// [`DEFAULT_PING_TIMEOUT`](crate::config::DEFAULT_PING_TIMEOUT), 1 s. One that
+    /// is not answered closes its connection and all others that idled then.
+    pub fn ping_timeout(mut self, timeout: Duration) -> Builder<D> {
+        self.config.ping_timeout = timeout;
+        self
+    }
+
+    /// Sets how an idle connection is checked before it is handed out.
+    ///
+    /// Default [`Validation::Peek`].
+    pub fn validation(mut self, validation: Validation) -> Builder<D> {
+        self.config.validation = validation;
+        self
+    }
+
+    /// Sets how many rows one of the pool's own queries returns at most; `None`
+    /// is no limit.
+    ///
+    /// A count, 1 or more; default
+    /// [`DEFAULT_ROW_LIMIT`](crate::config::DEFAULT_ROW_LIMIT), 100 000. A query
+    /// that goes over it is stopped with an error.
+    pub fn row_limit(mut self, rows: impl Into<Option<usize>>) -> Builder<D> {
+        self.config.row_limit = rows.into();
+        self
+    }
+
+    /// Sets how many callers may wait at a time; `None` is no limit.
+    ///
+    /// A count, 1 or more; default `None`. The next one fails at once with
+    /// [`QueueFull`](crate::ErrorKind::QueueFull): set it where a pile of waiting
+    /// threads does more harm than an error.
+    pub fn max_waiting(mut self, callers: impl Into<Option<u32>>) -> Builder<D> {
+        self.config.max_waiting = callers.into();
+        self
+    }
+
+    /// Sets how long a closed connection keeps its place until the server has
+    /// confirmed the end.
+    ///
+    /// 1 ms to one year; default
+    /// [`DEFAULT_CLOSE_GRACE`](crate::config::DEFAULT_CLOSE_GRACE), 2 s. After it
+    /// the place is free and the connection is counted as abandoned.
+    pub fn close_grace(mut self, grace: Duration) -> Builder<D> {
+        self.config.close_grace = grace;
+        self
+    }
+
+    /// Sets the pool's name in errors, log lines and snapshots.
+    ///
+    /// Default: the driver's label, such as `postgres 127.0.0.1:5432/app`.
+    pub fn name(mut self, name: impl Into<String>) -> Builder<D> {
+        self.config.name = Some(name.into());
+        self
+    }
+
+    /// Prepares every new connection before anybody gets it.
+    ///
+    /// Runs on the thread that opens, within `connect_timeout`, without a lock. An
+    /// error or a panic closes the connection and counts as a failed attempt.
+    pub fn init<F>(mut self, hook: F) -> Builder<D>
+    where
+        F: Fn(&mut D::Connection) -> Result<(), BoxError> + Send + Sync + 'static,
+    {
+        self.init = Some(Arc::new(hook));
+        self
+    }
+
+    /// Adds somebody who is told of connections opened, failed and closed.
+    pub fn observer(mut self, observer: impl Observer) -> Builder<D> {
+        self.observers.push(Arc::new(observer));
+        self
+    }
+
+    /// Builds the pool and opens its first connection.
+    ///
+    /// # Blocking
+    ///
+    /// Waits for the first connection for at most `checkout_timeout`; a server
+    /// that is not there, or does not accept the credentials, is an error at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config), or as [`Pool::get`].
+    #[track_caller]
+    pub fn build(self, driver: D) -> Result<Pool<D>, Error> {
+        let timeout = self.config.checkout_timeout;
+        let pool = self.build_lazy(driver)?;
+        drop(pool.engine().check_out(timeout, Blocking::Always, Location::caller())?);
+        Ok(pool)
+    }
+
+    /// Builds the pool without opening a connection.
+    ///
+    /// # Blocking
+    ///
+    /// Does not block. `min_idle` connections are opened in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config).
+    pub fn build_lazy(self, driver: D) -> Result<Pool<D>, Error> {
+        let engine = Engine::new(self.warden(driver)?);
+        engine.start();
+        Ok(Pool::new(engine))
+    }
+
+    /// Builds a manager with these knobs for a bare `r2d2::Pool`.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config).
+    pub fn manager(self, driver: D) -> Result<Manager<D>, Error> {
+        Ok(Manager::guarded_by(self.warden(driver)?))
+    }
+
+    fn warden(self, driver: D) -> Result<Arc<Warden<D>>, Error> {
+        self.config.check()?;
+        Ok(Warden::new(driver, self.config, self.init, self.observers))
+    }
+}
+
+impl<D: Driver> fmt::Debug for Builder<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,96 @@
+//! How one connection is closed: orderly, cut, or cancelled and cut.
+
+use super::watch::Watched;
+use crate::budget::Permit;
+use crate::driver::{Attempt, Canceller};
+use crate::fence::{drop_fenced, fence};
+use crate::liveness::Descriptor;
+use crate::watchdog;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// How long the drop of one driver connection may take before its socket is
+/// shut down; a healthy one takes 50 to 270 µs.
+const DROP_BOUND: Duration = Duration::from_millis(100);
+
+/// The same while others wait behind it: a row of frozen ones must not add up.
+const DROP_BOUND_FLOOR: Duration = Duration::from_millis(5);
+
+/// How long a cancel request may take.
+const CANCEL_BOUND: Duration = Duration::from_secs(1);
+
+/// One connection to close.
+pub(crate) struct Farewell {
+    /// Dropping this closes the driver's connection.
+    pub(crate) connection: Box<dyn Send>,
+    pub(crate) socket: Option<Descriptor>,
+    /// What goes back when the server has confirmed; `None` closes and forgets.
+    pub(crate) permit: Option<Permit>,
+    pub(crate) grace: Duration,
+    pub(crate) manner: Manner,
+}
+
+/// How to close.
+pub(crate) enum Manner {
+    /// By the driver's own goodbye.
+    Orderly,
+    /// The socket is shut down first: the other side is not to be waited for.
+    Cut,
+    /// A statement runs: it is stopped first, then as `Cut`.
+    Cancel(Canceller),
+}
+
+impl Farewell {
+    /// Closes the connection; returns what remains to be watched.
+    pub(super) fn say(mut self, behind: usize) -> Option<Watched> {
+        match std::mem::replace(&mut self.manner, Manner::Cut) {
+            Manner::Orderly => self.part(behind, false),
+            Manner::Cut => self.part(behind, true),
+            Manner::Cancel(cancel) => {
+                self.cancel_elsewhere(cancel);
+                None
+            }
+        }
+    }
+
+    /// A cancel request is a connection of its own: not on the closer's thread.
+    fn cancel_elsewhere(self, cancel: Canceller) {
+        let work = move || {
+            let attempt = Arc::new(Attempt::new(Instant::now(), CANCEL_BOUND));
+            let watch = watchdog::bound(&attempt);
+            let _ = fence(|| cancel(&attempt));
+            drop(watch);
+            super::submit(self);
+        };
+        // Without a thread the job drops here: its connection closes uncancelled.
+        let _ = std::thread::Builder::new().name("poolwarden-cancel".into()).spawn(work);
+    }
+
+    fn part(self, behind: usize, mut cut: bool) -> Option<Watched> {
+        if cut && let Some(socket) = &self.socket {
+            socket.abort();
+        }
+        let bound = DROP_BOUND / u32::try_from(behind + 1).unwrap_or(u32::MAX);
+        let bitten = Arc::new(AtomicBool::new(false));
+        let watch = self.socket.as_ref().map(|socket| {
+            let (socket, bitten) = (socket.clone(), Arc::clone(&bitten));
+            let deadline = Instant::now() + bound.max(DROP_BOUND_FLOOR);
+            let bite = move || {
+                bitten.store(true, Relaxed);
+                socket.abort();
+                None
+            };
+            watchdog::arm(deadline, Arc::new(bite))
+        });
+        let _ = drop_fenced(self.connection);
+        drop(watch);
+        cut |= bitten.load(Relaxed);
+        match (self.socket, self.permit) {
+            (Some(socket), Some(permit)) => {
+                Some(Watched::new(socket, permit, cut, Instant::now() + self.grace))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Opens one connection, on the thread that calls: connect, init hook, and where
+//! the permit goes if it fails.
+
+use crate::budget::Permit;
+use crate::closer::{self, Farewell, Manner};
+use crate::driver::{Attempt, Driver};
+use crate::error::{ConnectError, ConnectFault, Phase};
+use crate::fence::fence;
+use crate::managed::{Managed, Parts, Warden};
+use crate::watchdog;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Begins an attempt under the pool's `connect_timeout`.
+pub(crate) fn attempt<D: Driver>(warden: &Warden<D>) -> Arc<Attempt> {
+    Arc::new(Attempt::new(Instant::now(), warden.config().connect_timeout))
+}
+
+/// Opens a connection; by the attempt's deadline its socket is shut down.
+///
+/// On failure the permit goes back when the server has let go of the socket.
+pub(crate) fn open<D: Driver>(
+    warden: &Arc<Warden<D>>,
+    attempt: &Arc<Attempt>,
+    permit: Permit,
+) -> Result<Box<Managed<D>>, ConnectError> {
+    warden.totals().count_attempt();
+    let watch = watchdog::bound(attempt);
+    let outcome = connect(warden, attempt).and_then(|parts| initialise(warden, attempt, parts));
+    drop(watch);
+    let socket = attempt.take_socket();
+    let now = Instant::now();
+    let failure = match outcome {
+        Ok(parts) if !attempt.is_expired() => {
+            drop(socket);
+            let managed = Managed::new(warden, parts, permit, attempt.began(), now);
+            let took = now.saturating_duration_since(attempt.began());
+            warden.journal().opened(warden.totals(), managed.id(), took);
+            return Ok(managed);
+        }
+        Ok(parts) => (Box::new(parts) as Box<dyn Send>, timed_out(warden)),
+        Err((leftover, error)) => (leftover, error),
+    };
+    let (connection, error) = failure;
+    let cut = attempt.is_expired();
+    closer::submit(Farewell {
+        connection,
+        socket,
+        permit: Some(permit),
+        grace: warden.config().close_grace,
+        manner: if cut { Manner::Cut } else { Manner::Orderly },
+    });
+    let error = explain(warden, attempt, error, now);
+    warden.journal().connect_failed(warden.totals(), &error, now);
+    Err(error)
+}
+
+/// What is left of a failed attempt, and why it failed.
+type Failure = (Box<dyn Send>, ConnectError);
+
+fn connect<D: Driver>(warden: &Warden<D>, attempt: &Attempt) -> Result<Parts<D>, Failure> {
+    match fence(|| warden.driver().connect(attempt)) {
+        Ok(Ok((connection, side))) => Ok(Parts { connection, side }),
+        Ok(Err(error)) => Err((Box::new(()), error)),
+        Err(panicked) => {
+            warden.totals().count_panic();
+            let error = ConnectError::new(ConnectFault::Panicked, warden.name());
+            Err((Box::new(()), error.with_source(panicked)))
+        }
+    }
+}
+
+fn initialise<D: Driver>(
+    warden: &Warden<D>,
+    attempt: &Attempt,
+    mut parts: Parts<D>,
+) -> Result<Parts<D>, Failure> {
+    let Some(init) = warden.init() else { return Ok(parts) };
+    attempt.enter(Phase::Initialising);
+    let error = match fence(|| init(&mut parts.connection)) {
+        Ok(Ok(())) => return Ok(parts),
+        Ok(Err(cause)) => ConnectError::new(ConnectFault::Hook, warden.name()).with_source(cause),
+        Err(panicked) => {
+            warden.totals().count_panic();
+            ConnectError::new(ConnectFault::Panicked, warden.name()).with_source(panicked)
+        }
+    };
+    Err((Box::new(parts), error))
+}
+
+fn timed_out<D: Driver>(warden: &Warden<D>) -> ConnectError {
+    ConnectError::new(ConnectFault::TimedOut, warden.driver().label())
+}
+
+/// A dial that we ended reports whatever its driver made of that: say what
+/// happened instead, and add how far it had come.
+fn explain<D: Driver>(
+    warden: &Warden<D>,
+    attempt: &Attempt,
+    error: ConnectError,
+    now: Instant,
+) -> ConnectError {
+    let label = || fence(|| warden.driver().label()).unwrap_or_default();
+    let error = if attempt.is_self_connected() {
+        ConnectError::new(ConnectFault::SelfConnected, label())
+    } else if attempt.is_expired() && error.fault() != ConnectFault::TimedOut {
+        let timed_out = ConnectError::new(ConnectFault::TimedOut, label());
+        timed_out.with_source(error)
+    } else {
+        error
+    };
+    let took = now.saturating_duration_since(attempt.began());
+    error.with_progress(attempt.current_phase(), took)
+}

@@ -1,0 +1,173 @@
+//! The contract between the pool and a blocking database driver.
+
+mod attempt;
+
+pub use attempt::{Attempt, Expired};
+
+use crate::error::{BoxError, ConnectError};
+use crate::observe::Words;
+use std::time::Instant;
+
+/// A blocking database driver that a pool can open connections with.
+///
+/// The crate brings [`Postgres`](crate::Postgres), [`MySql`](crate::MySql) and
+/// [`Sqlite`](crate::Sqlite), and [`Foreign`](crate::Foreign) for every
+/// `r2d2::ManageConnection`. Implement it for another blocking client.
+///
+/// # Laws
+///
+/// - `connect` is called on a thread of its own, without a lock. It must end by
+///   [`Attempt::deadline`]: by its own means, or because it told the attempt its
+///   socket with [`Attempt::watch`], which is shut down at the deadline. One that
+///   does neither keeps its permit until it ends; callers still return in time.
+/// - `ping` is called on the thread of a caller, without a lock, and must end by
+///   its deadline: by its own means if [`ping_is_bounded`](Driver::ping_is_bounded)
+///   says so, else because the socket that [`link`](Driver::link) names is shut
+///   down. With neither, it is called on a helper thread, which may be left behind.
+/// - `is_broken` and `link` must not block.
+/// - No method may be called back into the pool that calls it.
+/// - A panic in any method costs that one connection and nothing else.
+///
+/// # Examples
+///
+/// ```
+/// use poolwarden::{Attempt, BoxError, ConnectError, Driver, Link, Pool};
+/// use std::time::Instant;
+///
+/// /// A client without a server: each connection is a number.
+/// struct Numbers;
+///
+/// impl Driver for Numbers {
+///     type Connection = u32;
+///     type Side = ();
+///
+///     fn label(&self) -> String {
+///         "numbers".into()
+///     }
+///
+///     fn connect(&self, _: &Attempt) -> Result<(u32, ()), ConnectError> {
+///         Ok((7, ()))
+///     }
+///
+///     fn ping(&self, _: &mut u32, _: &mut (), _: Instant) -> Result<(), BoxError> {
+///         Ok(())
+///     }
+///
+///     fn link<'a>(&self, _: &'a u32, _: &'a ()) -> Link<'a> {
+///         Link::InProcess
+///     }
+/// }
+///
+/// let pool = Pool::builder().max_size(2).build(Numbers)?;
+/// assert_eq!(*pool.get()?, 7);
+/// # Ok::<(), poolwarden::Error>(())
+/// ```
+pub trait Driver: Send + Sync + 'static {
+    /// What a guard derefs to: the driver's own connection type.
+    type Connection: Send + 'static;
+
+    /// What the driver keeps beside each connection; `()` if nothing.
+    type Side: Send + 'static;
+
+    /// Names the server for people, without a secret: `postgres 127.0.0.1:5432/app`.
+    ///
+    /// The default name of a pool.
+    fn label(&self) -> String;
+
+    /// Opens one connection, to the end of authentication.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConnectError`] whose class decides whether a caller waits or is told.
+    fn connect(&self, attempt: &Attempt) -> Result<(Self::Connection, Self::Side), ConnectError>;
+
+    /// Asks the server for a sign of life, one round trip, by the deadline.
+    ///
+    /// # Errors
+    ///
+    /// Any error: the connection is discarded.
+    fn ping(
+        &self,
+        connection: &mut Self::Connection,
+        side: &mut Self::Side,
+        deadline: Instant,
+    ) -> Result<(), BoxError>;
+
+    /// Says how the connection can be looked at without a round trip.
+    ///
+    /// Default: not at all, so that every check-out pings.
+    fn link<'a>(&self, connection: &'a Self::Connection, side: &'a Self::Side) -> Link<'a> {
+        let _ = (connection, side);
+        Link::Hidden
+    }
+
+    /// Tells at check-in, without I/O, whether the driver knows that the
+    /// connection is unusable. Default: it does not know.
+    fn is_broken(&self, connection: &mut Self::Connection, side: &mut Self::Side) -> bool {
+        let _ = (connection, side);
+        false
+    }
+
+    /// Reads the server's parting words from bytes found in front of the end.
+    ///
+    /// The bytes may be cut off, and may be anything. Default: none.
+    fn read_words(&self, bytes: &[u8]) -> Option<Words> {
+        let _ = bytes;
+        None
+    }
+
+    /// Decides about bytes that lie on an idle connection which is still open.
+    ///
+    /// Default: ask the server by a ping.
+    fn unsolicited(&self, side: &Self::Side, bytes: &[u8]) -> Unsolicited {
+        let _ = (side, bytes);
+        Unsolicited::Ping
+    }
+
+    /// Tells whether `ping` ends by its deadline without help. Default: no.
+    fn ping_is_bounded(&self) -> bool {
+        false
+    }
+
+    /// Tells whether this thread may block and do the driver's I/O.
+    ///
+    /// Asked before a caller would wait or ping, never for a healthy idle
+    /// connection. Default: yes.
+    fn may_block_here(&self) -> bool {
+        true
+    }
+
+    /// Makes what stops the statement that runs on a busy connection, called on
+    /// another thread before the connection is cut. Default: nothing can.
+    fn canceller(&self, connection: &Self::Connection, side: &Self::Side) -> Option<Canceller> {
+        let _ = (connection, side);
+        None
+    }
+}
+
+/// Stops a running statement; gets an attempt that bounds its own connection.
+pub type Canceller = Box<dyn FnOnce(&Attempt) + Send + 'static>;
+
+/// How a connection can be looked at without a round trip.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Link<'a> {
+    /// A socket that can be peeked at, and shut down to end what blocks on it.
+    Socket(std::os::fd::BorrowedFd<'a>),
+    /// Nothing that can die by itself: the database is in this process.
+    InProcess,
+    /// There is a connection, but it cannot be seen: it is pinged instead.
+    Hidden,
+}
+
+/// What to do about bytes that arrived on an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unsolicited {
+    /// They are harmless: hand the connection out.
+    Keep,
+    /// They must not be there, or could be taken for another's answer: discard.
+    Discard,
+    /// It cannot be told: ask the server.
+    Ping,
+}

@@ -1,0 +1,161 @@
+//! One attempt to open a connection: its deadline, how far it has come, and the
+//! socket by which it can be ended.
+
+use crate::clock;
+use crate::error::Phase;
+use crate::liveness::Descriptor;
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// One attempt to open a connection, as the driver sees it.
+pub struct Attempt {
+    began: Instant,
+    deadline: Instant,
+    phase: AtomicU8,
+    state: Mutex<State>,
+}
+
+struct State {
+    expired: bool,
+    self_connected: bool,
+    socket: Option<Descriptor>,
+    search: Option<Box<Search>>,
+}
+
+/// Finds the socket of a driver that hides it; called on the watchdog's thread.
+type Search = dyn FnMut() -> Option<Descriptor> + Send;
+
+/// The attempt's deadline has passed: no further socket may be opened for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Expired;
+
+impl fmt::Display for Expired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the deadline of the attempt has passed")
+    }
+}
+
+impl std::error::Error for Expired {}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").field("phase", &self.current_phase()).finish_non_exhaustive()
+    }
+}
+
+impl Attempt {
+    pub(crate) fn new(began: Instant, timeout: Duration) -> Attempt {
+        let state = State { expired: false, self_connected: false, socket: None, search: None };
+        Attempt {
+            began,
+            deadline: clock::after(began, timeout),
+            phase: AtomicU8::new(Phase::Starting as u8),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Returns the instant by which the connection must be open.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Returns how much time is left; zero once the deadline has passed.
+    pub fn remaining(&self) -> Duration {
+        clock::left(self.deadline, Instant::now())
+    }
+
+    /// Says how far the attempt has come, for error messages.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+    }
+
+    pub(crate) fn current_phase(&self) -> Phase {
+        Phase::from_u8(self.phase.load(Relaxed))
+    }
+
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Tells whether the deadline has passed and the socket was shut down.
+    pub fn is_expired(&self) -> bool {
+        self.state.lock().expired
+    }
+
+    /// Names the socket to shut down at the deadline; replaces an earlier one.
+    ///
+    /// # Errors
+    ///
+    /// [`Expired`] if the deadline has passed: the driver must give up, and the
+    /// socket is shut down already.
+    pub fn watch(&self, socket: Descriptor) -> Result<(), Expired> {
+        let mut state = self.state.lock();
+        if state.expired {
+            socket.abort();
+            return Err(Expired);
+        }
+        state.socket = Some(socket);
+        Ok(())
+    }
+
+    /// Names a way to find the socket of a driver that hides it.
+    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
+    pub(crate) fn search_with(&self, search: Box<Search>) {
+        self.state.lock().search = Some(search);
+    }
+
+    /// Gives the watched socket up to the caller, and ends the search.
+    pub(crate) fn take_socket(&self) -> Option<Descriptor> {
+        let mut state = self.state.lock();
+        state.search = None;
+        state.socket.take()
+    }
+
+    /// Looks early whether the socket was connected to itself; nobody will ever
+    /// answer on such a one.
+    pub(crate) fn abort_if_self_connected(&self) {
+        let mut state = self.state.lock();
+        state.look_for_socket();
+        if state.socket.as_ref().is_some_and(Descriptor::is_connected_to_itself) {
+            state.self_connected = true;
+            state.shut_down();
+        }
+    }
+
+    /// Tells whether the attempt was ended because it talked to itself.
+    pub(crate) fn is_self_connected(&self) -> bool {
+        self.state.lock().self_connected
+    }
+
+    /// The deadline has passed: shuts the socket down. Returns whether there was
+    /// one; if not, it may still be about to appear.
+    pub(crate) fn expire(&self) -> bool {
+        let mut state = self.state.lock();
+        state.expired = true;
+        {
+            state.look_for_socket();
+            state.shut_down()
+        }
+        #[cfg(not(unix))]
+        true
+    }
+}
+
+impl State {
+    fn look_for_socket(&mut self) {
+        if self.socket.is_none()
+            && let Some(search) = &mut self.search
+        {
+            self.socket = search();
+        }
+    }
+
+    fn shut_down(&self) -> bool {
+        if let Some(socket) = &self.socket {
+            socket.abort();
+        }
+        self.socket.is_some()
+    }
+}

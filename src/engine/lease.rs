@@ -1,0 +1,114 @@
+//! A connection on loan: whatever happens to its holder, it is accounted for.
+
+use super::{Engine, discard};
+use crate::driver::Driver;
+use crate::managed::{Discard, Managed};
+use crate::observe::CloseReason;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A connection that was taken from the core and not yet given back.
+///
+/// Its drop is the check-in. No I/O, no wait.
+pub(crate) struct Lease<D: Driver> {
+    /// Law: `None` only when the core has been told that it is gone.
+    managed: Option<Box<Managed<D>>>,
+    engine: Arc<Engine<D>>,
+    /// A guard that is used inside a destructor while its thread unwinds is not
+    /// thrown away for that; one whose thread began to panic with it is.
+    was_panicking: bool,
+}
+
+impl<D: Driver> Lease<D> {
+    #[inline]
+    pub(super) fn new(engine: &Arc<Engine<D>>, managed: Box<Managed<D>>) -> Lease<D> {
+        Lease {
+            managed: Some(managed),
+            engine: Arc::clone(engine),
+            was_panicking: std::thread::panicking(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn handed_out(self, site: &'static Location<'static>, now: Instant) -> Lease<D> {
+        self.managed().holder().check_out(site, now);
+        self
+    }
+
+    #[inline]
+    pub(crate) fn managed(&self) -> &Managed<D> {
+        self.managed.as_ref().expect("bug: a connection was used after it was given back")
+    }
+
+    #[inline]
+    pub(crate) fn managed_mut(&mut self) -> &mut Managed<D> {
+        self.managed.as_mut().expect("bug: a connection was used after it was given back")
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine<D>> {
+        &self.engine
+    }
+
+    /// Closes the connection instead of giving it back.
+    pub(crate) fn discard(mut self, fate: Discard) {
+        if let Some(managed) = self.take() {
+            discard(managed, fate);
+        }
+    }
+
+    /// Takes the connection out of the pool's books.
+    pub(crate) fn take(&mut self) -> Option<Box<Managed<D>>> {
+        let managed = self.managed.take()?;
+        self.engine.core.removed();
+        Some(managed)
+    }
+
+    /// Puts it back untouched: it was looked at and not wanted.
+    pub(super) fn put_back(mut self, now: Instant) {
+        if let Some(managed) = self.managed.take() {
+            self.give_back(managed, now);
+        }
+    }
+
+    /// Lends it to another thread for a moment; it stays counted as in use.
+    pub(super) fn lend(&mut self) -> Option<Box<Managed<D>>> {
+        self.managed.take()
+    }
+
+    pub(super) fn returned(&mut self, managed: Box<Managed<D>>) {
+        self.managed = Some(managed);
+    }
+
+    /// What was lent does not come back.
+    pub(super) fn lost(&mut self) {
+        self.engine.core.removed();
+    }
+
+    #[inline]
+    fn give_back(&self, managed: Box<Managed<D>>, now: Instant) {
+        if let Some(late) = self.engine.core.check_in(managed, now) {
+            discard(late, Discard::planned(CloseReason::PoolClosed));
+        }
+    }
+}
+
+impl<D: Driver> Drop for Lease<D> {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(mut managed) = self.managed.take() else { return };
+        let now = Instant::now();
+        let verdict = if std::thread::panicking() && !self.was_panicking {
+            Err(Discard::planned(CloseReason::Panicked))
+        } else {
+            managed.keep(now)
+        };
+        match verdict {
+            Ok(()) => self.give_back(managed, now),
+            Err(fate) => {
+                self.engine.core.removed();
+                discard(managed, fate);
+            }
+        }
+    }
+}

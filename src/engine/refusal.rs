@@ -1,0 +1,92 @@
+//! The errors of a check-out: every number that a person on call asks for.
+
+use super::Engine;
+use super::checkout::Doing;
+use crate::driver::Driver;
+use crate::error::{ConnectError, Error, ErrorKind, Levels};
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+pub(super) fn closed<D: Driver>(engine: &Engine<D>) -> Error {
+    Error::new(ErrorKind::Closed, format!("pool {} is closed", engine.warden.name()))
+}
+
+pub(super) fn full<D: Driver>(engine: &Engine<D>, limit: u32) -> Error {
+    let levels = engine.levels();
+    let message = format!(
+        "pool {}: {limit} callers wait already (max_waiting {limit}); {levels}{}",
+        engine.warden.name(),
+        engine.warden.holders(Instant::now())
+    );
+    Error::new(ErrorKind::QueueFull, message).with_levels(levels)
+}
+
+pub(super) fn async_context<D: Driver>(engine: &Engine<D>, to_do: &str) -> Error {
+    let message = format!(
+        "pool {}: this check-out would have to {to_do}, which blocks, and this thread runs an \
+         async runtime: move the work to spawn_blocking or web::block",
+        engine.warden.name()
+    );
+    Error::new(ErrorKind::AsyncContext, message).with_levels(engine.levels())
+}
+
+pub(super) fn failed<D: Driver>(engine: &Engine<D>, error: ConnectError, began: Instant) -> Error {
+    Error::connect(error).with_levels(engine.levels()).with_waited(began.elapsed())
+}
+
+/// The deadline passed: says what was being waited for, how full the pool is,
+/// why no connection could be opened, and who holds the others.
+pub(super) fn too_late<D: Driver>(
+    engine: &Engine<D>,
+    began: Instant,
+    timeout: Duration,
+    doing: Doing,
+) -> Error {
+    let now = Instant::now();
+    let waited = now.saturating_duration_since(began);
+    engine.warden.journal().timed_out(engine.warden.totals(), waited);
+    let levels = engine.levels();
+    let failure = engine.core.last_failure();
+    let mut text = format!(
+        "pool {}: no connection within {timeout:?} (waited {waited:.1?}): {}; {levels}",
+        engine.warden.name(),
+        cause(engine, doing, &levels, now)
+    );
+    if let Some(failure) = &failure {
+        let _ = write!(text, "; last connect error: {}", failure.full_text());
+    }
+    if levels.in_use > 0 {
+        let _ = write!(text, "{}", engine.warden.holders(now));
+    }
+    let error = Error::new(ErrorKind::CheckoutTimeout, text);
+    let error = error.with_levels(levels).with_waited(waited);
+    match failure {
+        Some(failure) => error.with_connect_source(failure),
+        None => error,
+    }
+}
+
+fn cause<D: Driver>(engine: &Engine<D>, doing: Doing, levels: &Levels, now: Instant) -> String {
+    if doing == Doing::Pinging {
+        return "an idle connection did not answer its ping".into();
+    }
+    if doing == Doing::Pausing {
+        return "every connection opened for this caller was closed by the other side at once"
+            .into();
+    }
+    if let Some(attempt) = engine.oldest_attempt() {
+        let since = now.saturating_duration_since(attempt.began());
+        let phase = attempt.current_phase();
+        return format!("a connection is being opened: {phase}, for {since:.1?} so far");
+    }
+    if levels.in_use >= levels.max_size {
+        return format!("all {} connections are in use", levels.max_size);
+    }
+    if levels.closing > 0 && levels.in_use + levels.closing >= levels.max_size {
+        return format!(
+            "{} connections were closed and the server has not let go of them yet",
+            levels.closing
+        );
+    }
+    "no connection became free".into()
+}

@@ -1,0 +1,220 @@
+//! The crate's error: what this layer was doing, with numbers; the driver's own
+//! error is its `source()`.
+
+mod connect;
+mod kind;
+
+pub use connect::{ConnectError, ConnectFault, Phase};
+pub use kind::ErrorKind;
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A foreign error as this crate carries it.
+pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
+
+/// A `Result` whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of a pool, of its drivers or of a manager.
+///
+/// [`kind`](Error::kind) says what failed, [`source`](StdError::source) is the
+/// driver's own error where there is one, so that
+/// `error.source().and_then(|e| e.downcast_ref::<postgres::Error>())` works, and
+/// the text holds the numbers of the pool at that moment. It is as small as a
+/// pointer.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    levels: Option<Levels>,
+    waited: Option<Duration>,
+    source: Option<Source>,
+}
+
+enum Source {
+    Own(BoxError),
+    Connect(ConnectError),
+}
+
+/// How full a pool was at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Levels {
+    /// Most connections that may be open, being opened and being closed.
+    pub max_size: u32,
+    /// Connections that are open: idle and in use.
+    pub open: u32,
+    /// Connections that are checked out.
+    pub in_use: u32,
+    /// Connections that wait in the pool for a caller.
+    pub idle: u32,
+    /// Connections that are being opened.
+    pub pending: u32,
+    /// Connections closed by us whose end the server has not confirmed yet.
+    pub closing: u32,
+    /// Callers that wait for a connection.
+    pub waiting: u32,
+}
+
+impl fmt::Display for Levels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "max size {}, in use {}, idle {}, pending {}, closing {}, waiting {}",
+            self.max_size, self.in_use, self.idle, self.pending, self.closing, self.waiting
+        )
+    }
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        let message = message.into();
+        Error(Box::new(Inner { kind, message, levels: None, waited: None, source: None }))
+    }
+
+    pub(crate) fn config(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Config, message)
+    }
+
+    pub(crate) fn connect(cause: ConnectError) -> Error {
+        let message = cause.to_string();
+        let mut error = Error::new(ErrorKind::Connect, message);
+        error.0.source = Some(Source::Connect(cause));
+        error
+    }
+
+    /// The driver's error while it did `what` for one of the pool's own methods.
+    pub(crate) fn driver(what: &'static str, cause: impl Into<BoxError>) -> Error {
+        Error::new(ErrorKind::Driver, what).with_source(cause)
+    }
+
+    /// Wraps an error of your own, to leave a transaction's closure with it.
+    ///
+    /// The kind is [`ErrorKind::Caller`], and [`source`](StdError::source) gives
+    /// your error back.
+    ///
+    /// ```
+    /// use std::error::Error as _;
+    /// let error = poolwarden::Error::caller("the account is empty");
+    /// assert_eq!(error.kind(), poolwarden::ErrorKind::Caller);
+    /// assert_eq!(error.source().unwrap().to_string(), "the account is empty");
+    /// ```
+    pub fn caller(cause: impl Into<BoxError>) -> Error {
+        Error::new(ErrorKind::Caller, "the caller's own error").with_source(cause)
+    }
+
+    pub(crate) fn with_source(mut self, cause: impl Into<BoxError>) -> Error {
+        self.0.source = Some(Source::Own(cause.into()));
+        self
+    }
+
+    pub(crate) fn with_connect_source(mut self, cause: ConnectError) -> Error {
+        self.0.source = Some(Source::Connect(cause));
+        self
+    }
+
+    pub(crate) fn with_levels(mut self, levels: Levels) -> Error {
+        self.0.levels = Some(levels);
+        self
+    }
+
+    pub(crate) fn with_waited(mut self, waited: Duration) -> Error {
+        self.0.waited = Some(waited);
+        self
+    }
+
+    /// Says what failed.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Tells how full the pool was, for errors of a check-out.
+    pub fn levels(&self) -> Option<&Levels> {
+        self.0.levels.as_ref()
+    }
+
+    /// Tells how long the caller had waited, for errors of a check-out.
+    pub fn waited(&self) -> Option<Duration> {
+        self.0.waited
+    }
+
+    /// Returns the failed attempt to open a connection behind this error.
+    ///
+    /// Present for [`ErrorKind::Connect`], and for a check-out that timed out
+    /// while the last attempt to open a connection had failed.
+    pub fn connect_error(&self) -> Option<&ConnectError> {
+        match &self.0.source {
+            Some(Source::Connect(cause)) => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Error");
+        out.field("kind", &self.0.kind).field("message", &self.0.message);
+        if let Some(source) = self.source() {
+            out.field("source", &format_args!("{source}"));
+        }
+        out.finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self.0.source.as_ref()? {
+            Source::Own(cause) => Some(&**cause),
+            Source::Connect(cause) => cause.source(),
+        }
+    }
+}
+
+macro_rules! from_driver_error {
+    ($feature:literal, $error:ty) => {
+        #[cfg(feature = $feature)]
+        impl From<$error> for Error {
+            /// Lets `?` leave a transaction's closure with the driver's error.
+            fn from(cause: $error) -> Error {
+                Error::driver("a statement failed", cause)
+            }
+        }
+    };
+}
+
+from_driver_error!("postgres", postgres::Error);
+from_driver_error!("mysql", mysql::Error);
+from_driver_error!("sqlite", rusqlite::Error);
+
+/// A foreign error that several callers may be told of.
+pub(crate) type SharedError = Arc<dyn StdError + Send + Sync + 'static>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_as_small_as_a_pointer_and_crosses_threads() {
+        fn crosses<T: Send + Sync + 'static>() {}
+        crosses::<Error>();
+        crosses::<ConnectError>();
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn the_text_says_what_this_layer_did_and_the_source_says_why() {
+        let error = Error::driver("query failed", "relation does not exist");
+        assert_eq!(error.to_string(), "query failed");
+        assert_eq!(error.source().expect("a source").to_string(), "relation does not exist");
+    }
+}

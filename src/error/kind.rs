@@ -1,0 +1,39 @@
+//! What failed, as a value to match on.
+
+/// What failed.
+///
+/// ```
+/// use poolwarden::ErrorKind;
+/// # let kind = ErrorKind::CheckoutTimeout;
+/// let status = match kind {
+///     ErrorKind::CheckoutTimeout | ErrorKind::QueueFull | ErrorKind::Connect => 503,
+///     _ => 500,
+/// };
+/// # assert_eq!(status, 503);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A knob, or two knobs together, make no sense; the text names them.
+    Config,
+    /// A connection could not be opened; [`Error::connect_error`] has the class.
+    ///
+    /// [`Error::connect_error`]: crate::Error::connect_error
+    Connect,
+    /// The deadline of a check-out passed first.
+    CheckoutTimeout,
+    /// `max_waiting` callers were waiting already.
+    QueueFull,
+    /// The pool has been closed.
+    Closed,
+    /// The call would block inside an async runtime; move it to `spawn_blocking`.
+    AsyncContext,
+    /// The driver reported an error while one of the pool's own methods used it.
+    Driver,
+    /// A query returned more rows than `row_limit`.
+    RowLimit,
+    /// The connection was lost while the server may have committed.
+    OutcomeUnknown,
+    /// The caller's own error, from [`Error::caller`](crate::Error::caller).
+    Caller,
+}

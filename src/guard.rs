@@ -1,0 +1,111 @@
+//! The guard of a checked-out connection.
+
+use crate::driver::Driver;
+use crate::engine::Lease;
+use crate::managed::Discard;
+use crate::observe::CloseReason;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+/// A connection on loan from a [`Pool`](crate::Pool).
+///
+/// It derefs in one step to the driver's own connection. Dropping it checks the
+/// connection in; that does no I/O and never blocks, also inside an async
+/// runtime. If its thread began to panic while it held the guard, the connection
+/// is closed instead of given back.
+///
+/// Helpers are associated functions (`PooledConnection::discard(conn)`) so that
+/// they never hide a method of the driver.
+///
+/// Swapping two guards' connections with `std::mem::swap` is possible and wrong:
+/// the pool then checks and closes the one in place of the other.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// use poolwarden::{Pool, Sqlite};
+///
+/// let pool = Pool::builder().build(Sqlite::memory())?;
+/// let conn = pool.get()?;
+/// conn.execute_batch("create table t (n integer)")?;
+/// drop(conn);
+/// assert_eq!(pool.snapshot().idle, 1);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct PooledConnection<D: Driver> {
+    lease: Lease<D>,
+}
+
+impl<D: Driver> PooledConnection<D> {
+    pub(crate) fn new(lease: Lease<D>) -> PooledConnection<D> {
+        PooledConnection { lease }
+    }
+
+    /// Closes the connection instead of giving it back.
+    ///
+    /// # Blocking
+    ///
+    /// Does not block: the closing happens on another thread, and the place is
+    /// free for a new connection once the server has let go of the old one.
+    pub fn discard(connection: PooledConnection<D>) {
+        connection.lease.discard(Discard::planned(CloseReason::Discarded));
+    }
+
+    /// Takes the connection out of the pool for good.
+    ///
+    /// It no longer counts against `max_size`, is no longer watched, and closes
+    /// when it is dropped.
+    ///
+    /// # Blocking
+    ///
+    /// Does not block.
+    pub fn detach(mut connection: PooledConnection<D>) -> D::Connection {
+        let managed = connection.lease.take().expect("bug: a guard without a connection");
+        managed.detach().expect("bug: a guard with a closed connection")
+    }
+
+    /// Returns the connection's number, as log lines and events name it.
+    pub fn id(connection: &PooledConnection<D>) -> u64 {
+        connection.lease.managed().id()
+    }
+
+    /// Closes the connection although a statement may still run on it.
+    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
+    pub(crate) fn abandon(connection: PooledConnection<D>, reason: CloseReason) {
+        connection.lease.discard(Discard::busy(reason));
+    }
+
+    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
+    pub(crate) fn lease(&self) -> &Lease<D> {
+        &self.lease
+    }
+}
+
+impl<D: Driver> Deref for PooledConnection<D> {
+    type Target = D::Connection;
+
+    #[inline]
+    fn deref(&self) -> &D::Connection {
+        self.lease.managed().connection()
+    }
+}
+
+impl<D: Driver> DerefMut for PooledConnection<D> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut D::Connection {
+        self.lease.managed_mut().connection_mut()
+    }
+}
+
+impl<D: Driver> AsMut<D::Connection> for PooledConnection<D> {
+    fn as_mut(&mut self) -> &mut D::Connection {
+        self
+    }
+}
+
+impl<D: Driver> fmt::Debug for PooledConnection<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the driver's Debug: mysql's prints the password.
+        f.debug_struct("PooledConnection").field("id", &self.lease.managed().id()).finish()
+    }
+}

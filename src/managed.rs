@@ -1,0 +1,197 @@
+//! A managed connection: the driver's own, with all that decides whether it may
+//! be handed out again. What is guaranteed here holds in a bare `r2d2::Pool` too.
+
+mod check;
+mod holder;
+mod warden;
+
+pub(crate) use check::{Discard, Look};
+pub(crate) use holder::Holder;
+pub(crate) use warden::{InitHook, Warden};
+
+use crate::budget::Permit;
+use crate::closer::{self, Farewell, Manner};
+use crate::driver::{Driver, Link};
+use crate::lifetime;
+use crate::liveness::Descriptor;
+use crate::observe::{CloseReason, Closed, Words};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An open connection and everything the pool knows about it.
+///
+/// Dropping it closes it, through the closer, for the reason it was doomed for.
+pub(crate) struct Managed<D: Driver> {
+    /// Law: present until the connection is closed or detached.
+    parts: Option<Parts<D>>,
+    warden: Arc<Warden<D>>,
+    id: u64,
+    birth: Instant,
+    /// Law: computed once, at birth; neither handed out nor kept past it.
+    deadline: Option<Instant>,
+    /// When it came back last; its birth if it was never out.
+    idle_since: Instant,
+    /// When it was last known to work: its birth, or the last answered ping.
+    verified: Instant,
+    never_out: bool,
+    fate: Option<Discard>,
+    holder: Arc<Holder>,
+    permit: Option<Permit>,
+}
+
+/// What the driver gave us.
+pub(crate) struct Parts<D: Driver> {
+    pub(crate) connection: D::Connection,
+    pub(crate) side: D::Side,
+}
+
+impl<D: Driver> Managed<D> {
+    pub(crate) fn new(
+        warden: &Arc<Warden<D>>,
+        parts: Parts<D>,
+        permit: Permit,
+        birth: Instant,
+        now: Instant,
+    ) -> Box<Managed<D>> {
+        let config = warden.config();
+        let spread = fastrand::f64();
+        let lifetime = config.max_lifetime;
+        let (id, holder) = warden.enrol();
+        Box::new(Managed {
+            parts: Some(parts),
+            warden: Arc::clone(warden),
+            id,
+            birth,
+            deadline: lifetime::deadline(birth, lifetime, config.lifetime_jitter, spread),
+            idle_since: now,
+            verified: now,
+            never_out: true,
+            fate: None,
+            holder,
+            permit: Some(permit),
+        })
+    }
+
+    #[inline]
+    pub(crate) fn connection(&self) -> &D::Connection {
+        &self.parts.as_ref().expect("bug: a closed connection was used").connection
+    }
+
+    #[inline]
+    pub(crate) fn connection_mut(&mut self) -> &mut D::Connection {
+        &mut self.parts.as_mut().expect("bug: a closed connection was used").connection
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    #[inline]
+    pub(crate) fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// Tells whether nobody has had it yet.
+    pub(crate) fn was_never_out(&self) -> bool {
+        self.never_out
+    }
+
+    pub(crate) fn is_too_old(&self, now: Instant) -> bool {
+        lifetime::is_past(self.deadline, now)
+    }
+
+    pub(crate) fn idled_too_long(&self, now: Instant) -> bool {
+        lifetime::idled(self.idle_since, self.warden.config().idle_timeout, now)
+    }
+
+    /// The instant at which housekeeping has something to do with this one.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let idle = self.warden.config().idle_timeout.map(|timeout| self.idle_since + timeout);
+        [self.deadline, idle].into_iter().flatten().min()
+    }
+
+    /// Decides why this connection is closed when it is dropped; the first
+    /// decision stays.
+    pub(crate) fn doom(&mut self, discard: Discard) {
+        self.fate.get_or_insert(discard);
+    }
+
+    /// Takes the driver's connection out of the pool's care; the permit goes back
+    /// and every descriptor of ours is closed.
+    pub(crate) fn detach(mut self) -> Option<D::Connection> {
+        self.doom(Discard::planned(CloseReason::Detached));
+        let parts = self.parts.take();
+        self.report(Instant::now());
+        parts.map(|parts| parts.connection)
+    }
+
+    /// A descriptor of our own for the connection's socket, if it has one.
+    pub(crate) fn socket_copy(&self) -> Option<Descriptor> {
+        let parts = self.parts.as_ref()?;
+        copy_of(self.warden.driver().link(&parts.connection, &parts.side))
+    }
+
+    fn report(&mut self, now: Instant) {
+        self.warden.dismiss(&self.holder);
+        let fate = self.fate.take().unwrap_or_else(|| Discard::planned(CloseReason::Released));
+        let was_idle = !self.holder.is_out();
+        let idle = now.saturating_duration_since(self.idle_since);
+        let event = Closed {
+            pool: self.warden.journal().pool(),
+            connection: self.id,
+            reason: fate.reason,
+            words: fate.words.as_ref(),
+            age: now.saturating_duration_since(self.birth),
+            idle: if was_idle { idle } else { Duration::ZERO },
+        };
+        self.warden.journal().closed(self.warden.totals(), &event, now);
+    }
+
+    /// Hands the driver's connection to the closer, which returns the permit.
+    fn part(&mut self) {
+        let Some(parts) = self.parts.take() else { return };
+        let fate = self.fate.as_ref();
+        let manner = if fate.is_some_and(|fate| fate.busy) {
+            let driver = self.warden.driver();
+            driver.canceller(&parts.connection, &parts.side).map_or(Manner::Cut, Manner::Cancel)
+        } else if fate.is_some_and(|fate| fate.reason.peer_is_gone()) {
+            Manner::Cut
+        } else {
+            Manner::Orderly
+        };
+        let socket = copy_of(self.warden.driver().link(&parts.connection, &parts.side));
+        closer::submit(Farewell {
+            connection: Box::new(parts),
+            socket,
+            permit: self.permit.take(),
+            grace: self.warden.config().close_grace,
+            manner,
+        });
+    }
+}
+
+impl<D: Driver> Drop for Managed<D> {
+    fn drop(&mut self) {
+        if self.parts.is_some() {
+            // The closer first: a slow log sink must not hold up the permit.
+            if crate::fence::fence(|| self.part()).is_err() {
+                self.warden.totals().count_panic();
+            }
+            self.report(Instant::now());
+        }
+    }
+}
+
+fn copy_of(link: Link<'_>) -> Option<Descriptor> {
+    match link {
+        Link::Socket(socket) => Descriptor::duplicate(socket).ok(),
+        Link::InProcess | Link::Hidden => None,
+    }
+}
+
+/// The server's own words, and why a connection goes.
+impl Words {
+    pub(crate) fn into_discard(self) -> Discard {
+        Discard { reason: self.reason, words: Some(self), busy: false }
+    }
+}

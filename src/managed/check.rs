@@ -1,0 +1,244 @@
+//! May this connection be handed out? May it be kept?
+
+use super::{Managed, Parts, Warden};
+use crate::clock;
+use crate::config::Validation;
+use crate::driver::{Driver, Link, Unsolicited};
+use crate::error::BoxError;
+use crate::fence::fence;
+use crate::lifetime;
+use crate::liveness::{self, PeekBuffer, Verdict};
+use crate::observe::{CloseReason, Words};
+use crate::watchdog;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The decision to close a connection.
+#[derive(Debug)]
+pub(crate) struct Discard {
+    pub(crate) reason: CloseReason,
+    /// What the server said about it.
+    pub(crate) words: Option<Words>,
+    /// A statement may still run on it.
+    pub(crate) busy: bool,
+}
+
+impl Discard {
+    pub(crate) fn planned(reason: CloseReason) -> Discard {
+        Discard { reason, words: None, busy: false }
+    }
+
+    pub(crate) fn busy(reason: CloseReason) -> Discard {
+        Discard { reason, words: None, busy: true }
+    }
+}
+
+impl CloseReason {
+    /// The other side is gone or deaf: an orderly goodbye would only wait.
+    pub(super) fn peer_is_gone(self) -> bool {
+        matches!(
+            self,
+            CloseReason::ServerShutdown
+                | CloseReason::ServerCrash
+                | CloseReason::ServerIdleTimeout
+                | CloseReason::ServerError
+                | CloseReason::ServerClosed
+                | CloseReason::ConnectionReset
+                | CloseReason::NetworkTimeout
+                | CloseReason::PingTimeout
+                | CloseReason::Condemned
+        )
+    }
+}
+
+/// What a check without a round trip found.
+pub(crate) enum Look {
+    /// It may be handed out.
+    Fine,
+    /// It may be handed out if it answers a ping.
+    AskServer,
+    /// It must be closed.
+    Close(Discard),
+}
+
+impl<D: Driver> Managed<D> {
+    /// Checks a connection without a round trip: one system call at most.
+    #[inline]
+    pub(crate) fn look(&mut self, now: Instant) -> Look {
+        if lifetime::is_past(self.deadline, now) {
+            return Look::Close(Discard::planned(CloseReason::MaxLifetime));
+        }
+        let config = self.warden.config();
+        if config.min_idle == 0 && self.idled_too_long(now) {
+            return Look::Close(Discard::planned(CloseReason::IdleTimeout));
+        }
+        let validation = config.validation;
+        if validation == Validation::Off {
+            return Look::Fine;
+        }
+        if self.is_condemned() {
+            return Look::Close(Discard::planned(CloseReason::Condemned));
+        }
+        match self.peek() {
+            Look::Fine if self.wants_ping(validation, now) => Look::AskServer,
+            look => look,
+        }
+    }
+
+    /// A ping timed out while this one lay idle and nothing has proven it since.
+    fn is_condemned(&self) -> bool {
+        let since = self.warden.suspected_since();
+        since.is_some_and(|since| self.verified <= since && self.idle_since <= since)
+    }
+
+    fn wants_ping(&self, validation: Validation, now: Instant) -> bool {
+        if matches!(self.link(), Link::InProcess) {
+            return validation == Validation::AlwaysPing;
+        }
+        let fresh = self.never_out && !lifetime::idled(self.idle_since, Some(FRESH), now);
+        let suspected = self.warden.suspected_since().is_some_and(|since| self.verified <= since);
+        let idle_for_long = lifetime::idled(self.idle_since, self.warden.config().ping_after, now);
+        let hidden = matches!(self.link(), Link::Hidden);
+        suspected || idle_for_long || !fresh && (hidden || validation == Validation::AlwaysPing)
+    }
+
+    fn link(&self) -> Link<'_> {
+        match &self.parts {
+            Some(parts) => self.warden.driver().link(&parts.connection, &parts.side),
+            None => Link::Hidden,
+        }
+    }
+
+    /// Asks the kernel about the socket.
+    fn peek(&self) -> Look {
+        let Some(parts) = &self.parts else {
+            return Look::Close(Discard::planned(CloseReason::Broken));
+        };
+        let Link::Socket(socket) = self.warden.driver().link(&parts.connection, &parts.side) else {
+            return Look::Fine;
+        };
+        self.warden.totals().count_peek();
+        let mut buffer = PeekBuffer::new();
+        match liveness::peek(socket, &mut buffer) {
+            Verdict::Quiet => Look::Fine,
+            verdict => judge(&self.warden, parts, verdict, buffer.bytes()),
+        }
+    }
+
+    /// Pings; by the deadline it is answered or the connection is to be closed.
+    ///
+    /// Blocks on the server for at most the deadline. `patience_is_full` says
+    /// that the deadline is the configured one, so that silence means something.
+    pub(crate) fn ping(
+        &mut self,
+        deadline: Instant,
+        patience_is_full: bool,
+    ) -> Result<(), Discard> {
+        self.warden.totals().count_ping();
+        let began = Instant::now();
+        let watch = self.socket_copy().map(|socket| {
+            let bite = move || {
+                socket.abort();
+                None
+            };
+            watchdog::arm(deadline, Arc::new(bite))
+        });
+        let answer = self.fenced_ping(deadline);
+        drop(watch);
+        let now = Instant::now();
+        match answer {
+            Ok(Ok(())) => {
+                self.verified = now;
+                Ok(())
+            }
+            Err(_panicked) => {
+                self.warden.totals().count_panic();
+                Err(Discard::planned(CloseReason::Panicked))
+            }
+            Ok(Err(_)) if now >= deadline => {
+                if patience_is_full {
+                    self.warden.suspect(began);
+                }
+                Err(Discard::planned(CloseReason::PingTimeout))
+            }
+            Ok(Err(error)) => {
+                let words = Words::new("", error.to_string(), CloseReason::PingFailed);
+                Err(words.into_discard())
+            }
+        }
+    }
+
+    fn fenced_ping(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<Result<(), BoxError>, crate::fence::Panicked> {
+        let warden = Arc::clone(&self.warden);
+        let parts = self.parts.as_mut().expect("bug: a closed connection was pinged");
+        fence(|| warden.driver().ping(&mut parts.connection, &mut parts.side, deadline))
+    }
+
+    /// Tells whether a ping ends at its deadline on the caller's own thread.
+    pub(crate) fn ping_is_bounded(&self) -> bool {
+        self.warden.driver().ping_is_bounded() || !matches!(self.link(), Link::Hidden)
+    }
+
+    /// How long a ping may take: the knob, cut off at the caller's deadline.
+    pub(crate) fn ping_deadline(&self, now: Instant, caller: Instant) -> (Instant, bool) {
+        let full = clock::after(now, self.warden.config().ping_timeout);
+        if full <= caller { (full, true) } else { (caller, false) }
+    }
+
+    /// Decides at check-in whether the connection may be kept; no I/O.
+    #[inline]
+    pub(crate) fn keep(&mut self, now: Instant) -> Result<(), Discard> {
+        self.holder.check_in();
+        if lifetime::is_past(self.deadline, now) {
+            return Err(Discard::planned(CloseReason::MaxLifetime));
+        }
+        let warden = &*self.warden;
+        let parts = self.parts.as_mut().expect("bug: a closed connection was checked in");
+        match fence(|| warden.driver().is_broken(&mut parts.connection, &mut parts.side)) {
+            Ok(false) => {
+                self.idle_since = now;
+                self.never_out = false;
+                Ok(())
+            }
+            Ok(true) => Err(Discard::planned(CloseReason::Broken)),
+            Err(_panicked) => {
+                warden.totals().count_panic();
+                Err(Discard::planned(CloseReason::Panicked))
+            }
+        }
+    }
+}
+
+/// A connection just opened needs no ping, whatever the policy.
+const FRESH: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[cold]
+fn judge<D: Driver>(warden: &Warden<D>, parts: &Parts<D>, verdict: Verdict, bytes: &[u8]) -> Look {
+    let driver = warden.driver();
+    match verdict {
+        Verdict::Quiet => Look::Fine,
+        Verdict::Closed(_) => {
+            let words = fence(|| driver.read_words(bytes)).ok().flatten();
+            let silent = || Discard::planned(CloseReason::ServerClosed);
+            Look::Close(words.map_or_else(silent, Words::into_discard))
+        }
+        Verdict::Failed(libc::ETIMEDOUT) => {
+            Look::Close(Discard::planned(CloseReason::NetworkTimeout))
+        }
+        Verdict::Failed(_) => Look::Close(Discard::planned(CloseReason::ConnectionReset)),
+        Verdict::Unsolicited(_) => {
+            match fence(|| driver.unsolicited(&parts.side, bytes)).unwrap_or(Unsolicited::Discard) {
+                Unsolicited::Keep => Look::Fine,
+                Unsolicited::Ping => Look::AskServer,
+                Unsolicited::Discard => Look::Close(Discard {
+                    reason: CloseReason::Unsolicited,
+                    words: fence(|| driver.read_words(bytes)).ok().flatten(),
+                    busy: false,
+                }),
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What a pool tells about itself: counters, snapshots, events, log lines.
+//!
+//! Nothing here opens, closes or waits; no log call and no user code runs under
+//! a lock.
+
+mod counters;
+mod event;
+mod journal;
+mod reason;
+mod snapshot;
+
+pub(crate) use counters::Counters;
+pub use event::{Closed, Observer, Opened};
+pub(crate) use journal::Journal;
+pub use reason::{CloseReason, Words};
+pub use snapshot::Snapshot;

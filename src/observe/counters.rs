@@ -1,0 +1,96 @@
+//! Running totals, kept by atomics: relaxed, because no decision hangs on them.
+
+use super::reason::CloseReason;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The running totals of one pool or manager.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    opened: AtomicU64,
+    closed: [AtomicU64; CloseReason::ALL.len()],
+    connect_attempts: AtomicU64,
+    connect_failures: AtomicU64,
+    timeouts: AtomicU64,
+    peeks: AtomicU64,
+    pings: AtomicU64,
+    panics: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Counters {
+        Counters {
+            opened: AtomicU64::new(0),
+            closed: [const { AtomicU64::new(0) }; CloseReason::ALL.len()],
+            connect_attempts: AtomicU64::new(0),
+            connect_failures: AtomicU64::new(0),
+            timeouts: AtomicU64::new(0),
+            peeks: AtomicU64::new(0),
+            pings: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn count_opened(&self) {
+        self.opened.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_closed(&self, reason: CloseReason) {
+        self.closed[reason.index()].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_attempt(&self) {
+        self.connect_attempts.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_connect_failure(&self) {
+        self.connect_failures.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_timeout(&self) {
+        self.timeouts.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_peek(&self) {
+        self.peeks.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_ping(&self) {
+        self.pings.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_panic(&self) {
+        self.panics.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Relaxed)
+    }
+
+    pub(crate) fn closed(&self) -> [u64; CloseReason::ALL.len()] {
+        std::array::from_fn(|place| self.closed[place].load(Relaxed))
+    }
+
+    pub(crate) fn connect_attempts(&self) -> u64 {
+        self.connect_attempts.load(Relaxed)
+    }
+
+    pub(crate) fn connect_failures(&self) -> u64 {
+        self.connect_failures.load(Relaxed)
+    }
+
+    pub(crate) fn timeouts(&self) -> u64 {
+        self.timeouts.load(Relaxed)
+    }
+
+    pub(crate) fn peeks(&self) -> u64 {
+        self.peeks.load(Relaxed)
+    }
+
+    pub(crate) fn pings(&self) -> u64 {
+        self.pings.load(Relaxed)
+    }
+
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Relaxed)
+    }
+}
