@@ -1,0 +1,236 @@
+//! Private MariaDB servers.
+//!
+//! A server listens on 127.0.0.1 and on a unix socket. User `app`, password
+//! `app`, may do everything. Our own statements go through the `mariadb` client
+//! as `root`, so this module needs no driver.
+
+mod conf;
+mod control;
+mod database;
+mod programs;
+mod template;
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::daemon::Daemon;
+use crate::wait::eventually;
+use crate::{port, scratch, skip};
+
+pub use conf::Conf;
+pub use control::Process;
+pub use database::Database;
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How often a start is tried again on another port.
+const PORTS_TO_TRY: usize = 5;
+
+/// A MariaDB server of our own; stopped, reaped and removed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    daemon: Daemon,
+    folder: PathBuf,
+    port: u16,
+    conf: Conf,
+}
+
+/// Returns whether MariaDB's programs are here; if not, says that the test is skipped.
+///
+/// # Panics
+///
+/// When they are missing although the environment has `REQUIRE_SERVERS=1`.
+pub fn available() -> bool {
+    let found = programs::installed();
+    if !found {
+        skip::missing("MariaDB");
+    }
+    found
+}
+
+/// Returns the server that all tests of this process share; started by the first caller.
+///
+/// Do not stop, freeze or reconfigure it, and work in a [`Server::fresh_database`].
+///
+/// # Blocking
+///
+/// The first call makes the template and starts the server: a second or two.
+pub fn shared() -> &'static Server {
+    static SHARED: OnceLock<Server> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        Server::with(|conf| {
+            conf.set("max_connections", "300");
+        })
+    })
+}
+
+impl Server {
+    /// Starts a server with the default settings.
+    ///
+    /// # Blocking
+    ///
+    /// Until it accepts connections; the first one of a process makes the template before.
+    ///
+    /// # Panics
+    ///
+    /// When the programs are missing or the server does not start.
+    pub fn start() -> Server {
+        Server::with(|_| ())
+    }
+
+    /// Starts a server with more settings.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::start`].
+    pub fn with(configure: impl FnOnce(&mut Conf)) -> Server {
+        let mut conf = Conf::default();
+        configure(&mut conf);
+        for _ in 0..PORTS_TO_TRY {
+            let server = Server::prepare(conf.clone());
+            server.launch();
+            if server.wait_ready(START_LIMIT) {
+                return server;
+            }
+            let log = server.log_text();
+            assert!(log.contains("Address already in use"), "MariaDB did not start:\n{log}");
+        }
+        panic!("{PORTS_TO_TRY} ports were taken between our look and the server's");
+    }
+
+    fn prepare(conf: Conf) -> Server {
+        let account = programs::account();
+        let folder = scratch::folder("my", account);
+        crate::copy::folder(template::folder(), &folder.join("data"));
+        let daemon = Daemon::new(&folder, account, Signal::SIGKILL);
+        Server { daemon, folder, port: port::unused(), conf }
+    }
+
+    fn launch(&self) {
+        let mut arguments = Conf::defaults(&self.folder.join("data"));
+        arguments.extend([
+            format!("--socket={}", self.socket().display()),
+            format!("--pid-file={}", self.folder.join("mariadbd.pid").display()),
+            format!("--port={}", self.port),
+        ]);
+        arguments.extend(self.conf.arguments());
+        self.daemon.start(&programs::path("mariadbd"), &arguments);
+    }
+
+    /// Returns the TCP port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns the path of the unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("s")
+    }
+
+    /// Returns the URL of `db` over TCP for user `app`.
+    ///
+    /// It says `prefer_socket=false`: the driver would otherwise ask a loopback
+    /// server for its unix socket and move there, past any proxy.
+    pub fn url(&self, db: &str) -> String {
+        self.url_via(self.port, db)
+    }
+
+    /// Returns the same URL through another loopback port, such as a proxy's.
+    pub fn url_via(&self, port: u16, db: &str) -> String {
+        tcp_url("app", port, db)
+    }
+
+    /// Returns the URL of `db` over the unix socket for user `app`.
+    pub fn unix_url(&self, db: &str) -> String {
+        self.unix_url_for("app", db)
+    }
+
+    fn unix_url_for(&self, user: &str, db: &str) -> String {
+        let socket = percent_encode(&self.socket().display().to_string());
+        format!("mysql://{user}:app@localhost/{db}?socket={socket}")
+    }
+
+    /// Returns all that the server has logged since its first start.
+    pub fn log_text(&self) -> String {
+        self.daemon.log_text()
+    }
+
+    /// Stops the server in good order by SIGTERM: clients get a FIN. Waits for the end.
+    pub fn stop(&self) {
+        self.daemon.stop(Signal::SIGTERM);
+    }
+
+    /// Starts the stopped server on the same port with the same data.
+    ///
+    /// # Panics
+    ///
+    /// When it runs, or does not start.
+    pub fn start_again(&self) {
+        assert!(self.daemon.ended(), "the server runs already");
+        self.launch();
+        let ready = self.wait_ready(START_LIMIT);
+        assert!(ready, "MariaDB did not start again:\n{}", self.log_text());
+    }
+
+    /// Stops the server in good order and starts it again.
+    pub fn restart(&self) {
+        self.stop();
+        self.start_again();
+    }
+
+    /// Kills the server by SIGKILL; it can be started again.
+    pub fn kill9(&self) {
+        self.daemon.kill();
+    }
+
+    /// Stops the server in mid-step by SIGSTOP.
+    ///
+    /// The kernel still accepts connections and bytes for it. Undone by
+    /// [`Server::thaw`], and by whatever stops the server.
+    pub fn freeze(&self) {
+        self.daemon.freeze();
+    }
+
+    /// Lets a frozen server run again.
+    pub fn thaw(&self) {
+        self.daemon.thaw();
+    }
+
+    /// Returns whether the server greets a client within `timeout`.
+    #[must_use]
+    pub fn wait_ready(&self, timeout: Duration) -> bool {
+        eventually(timeout, || self.daemon.ended() || self.greets()) && !self.daemon.ended()
+    }
+
+    // A greeting, or the refusal of one client too many, begins with some byte.
+    fn greets(&self) -> bool {
+        let Ok(mut stream) = UnixStream::connect(self.socket()) else {
+            return false;
+        };
+        let limit = Some(Duration::from_secs(1));
+        stream.set_read_timeout(limit).expect("one second is no zero timeout");
+        stream.read_exact(&mut [0]).is_ok()
+    }
+}
+
+pub(crate) fn tcp_url(user: &str, port: u16, db: &str) -> String {
+    format!("mysql://{user}:app@127.0.0.1:{port}/{db}?prefer_socket=false")
+}
+
+// RFC 3986, "Unreserved Characters": all others are encoded.
+fn percent_encode(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests;

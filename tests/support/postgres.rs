@@ -1,0 +1,299 @@
+//! Private PostgreSQL servers.
+//!
+//! A server listens on 127.0.0.1 and on a unix socket, trusts everybody (unless
+//! told otherwise) and has the superuser `postgres`. Our own statements go
+//! through `psql`, so this module needs no driver.
+
+mod conf;
+mod control;
+mod database;
+mod programs;
+mod template;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::daemon::Daemon;
+use crate::wait::eventually;
+use crate::{port, scratch, skip};
+
+pub use conf::Conf;
+pub use control::Backend;
+pub use database::Database;
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How often a start is tried again on another port.
+const PORTS_TO_TRY: usize = 5;
+
+/// A PostgreSQL server of our own; stopped, reaped and removed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// First, so that the server is gone before anything else is.
+    daemon: Daemon,
+    folder: PathBuf,
+    port: u16,
+}
+
+/// Returns whether PostgreSQL's programs are here; if not, says that the test is skipped.
+///
+/// # Panics
+///
+/// When they are missing although the environment has `REQUIRE_SERVERS=1`.
+pub fn available() -> bool {
+    let found = programs::folder().is_some();
+    if !found {
+        skip::missing("PostgreSQL");
+    }
+    found
+}
+
+/// Returns the server that all tests of this process share; started by the first caller.
+///
+/// Do not stop, freeze or reconfigure it, and work in a [`Server::fresh_database`].
+///
+/// # Blocking
+///
+/// The first call makes the template and starts the server: a second or two.
+pub fn shared() -> &'static Server {
+    static SHARED: OnceLock<Server> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        Server::with(|conf| {
+            conf.set("max_connections", "300");
+        })
+    })
+}
+
+impl Server {
+    /// Starts a server with the default settings.
+    ///
+    /// # Blocking
+    ///
+    /// Until it accepts connections; the first one of a process runs `initdb` before.
+    ///
+    /// # Panics
+    ///
+    /// When the programs are missing or the server does not start.
+    pub fn start() -> Server {
+        Server::with(|_| ())
+    }
+
+    /// Starts a server with more settings or access rules.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::start`].
+    pub fn with(configure: impl FnOnce(&mut Conf)) -> Server {
+        let mut conf = Conf::default();
+        configure(&mut conf);
+        for _ in 0..PORTS_TO_TRY {
+            let server = Server::prepare(&conf);
+            server.launch();
+            if server.accepts_within(START_LIMIT) {
+                return server;
+            }
+            let log = server.log_text();
+            assert!(log.contains("Address already in use"), "PostgreSQL did not start:\n{log}");
+        }
+        panic!("{PORTS_TO_TRY} ports were taken between our look and the server's");
+    }
+
+    fn prepare(conf: &Conf) -> Server {
+        let account = programs::account();
+        let folder = scratch::folder("pg", account);
+        let sockets = folder.join("s");
+        fs::create_dir(&sockets).expect("the server's folder can be written");
+        account.own(&sockets);
+        crate::copy::folder(template::folder(), &folder.join("data"));
+        conf.write(&folder.join("data"));
+        let daemon = Daemon::new(&folder, account, Signal::SIGQUIT);
+        Server { daemon, folder, port: port::unused() }
+    }
+
+    fn launch(&self) {
+        let arguments = [
+            "-D".to_owned(),
+            self.folder.join("data").display().to_string(),
+            "-p".to_owned(),
+            self.port.to_string(),
+            "-k".to_owned(),
+            self.socket_dir().display().to_string(),
+        ];
+        self.daemon.start(&programs::path("postgres"), &arguments);
+    }
+
+    // As pg_ctl does it: the last line of postmaster.pid is the server's own word.
+    fn accepts_within(&self, timeout: Duration) -> bool {
+        let said = || fs::read_to_string(self.lock_file()).unwrap_or_default();
+        let ready = || said().lines().nth(7).is_some_and(|line| line.trim_end() == "ready");
+        eventually(timeout, || self.daemon.ended() || ready()) && !self.daemon.ended()
+    }
+
+    /// Returns the TCP port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns the folder with the unix socket.
+    pub fn socket_dir(&self) -> PathBuf {
+        self.folder.join("s")
+    }
+
+    /// Returns the URL of `db` over TCP, for `user`.
+    pub fn url(&self, user: &str, db: &str) -> String {
+        self.url_via(self.port, user, db)
+    }
+
+    /// Returns the same URL through another loopback port, such as a proxy's.
+    pub fn url_via(&self, port: u16, user: &str, db: &str) -> String {
+        format!("postgres://{user}@127.0.0.1:{port}/{db}")
+    }
+
+    /// Returns the key-value connection string of `db` over the unix socket.
+    pub fn unix_url(&self, user: &str, db: &str) -> String {
+        let folder = self.socket_dir();
+        format!("host={} port={} user={user} dbname={db}", folder.display(), self.port)
+    }
+
+    /// Returns all that the server has logged since its first start.
+    pub fn log_text(&self) -> String {
+        self.daemon.log_text()
+    }
+
+    /// Stops the server by SIGINT: clients get FATAL 57P01. Waits for the end.
+    pub fn stop_fast(&self) {
+        self.daemon.stop(Signal::SIGINT);
+    }
+
+    /// Stops the server by SIGQUIT: clients get WARNING 57P01. Waits for the end.
+    pub fn stop_immediate(&self) {
+        self.daemon.stop(Signal::SIGQUIT);
+    }
+
+    /// Asks for an end by SIGTERM: no new clients, and the end after the last one.
+    ///
+    /// Returns when the server has taken note; it ends by itself. See
+    /// [`Server::wait_stopped`].
+    pub fn stop_smart(&self) {
+        let before = self.smart_requests();
+        crate::process::send(self.daemon.pid(), Signal::SIGTERM);
+        let noted = || self.daemon.ended() || self.smart_requests() > before;
+        assert!(eventually(START_LIMIT, noted), "no answer to SIGTERM:\n{}", self.log_text());
+    }
+
+    fn smart_requests(&self) -> usize {
+        self.log_text().matches("received smart shutdown request").count()
+    }
+
+    /// Returns whether the server has ended within `timeout`.
+    pub fn wait_stopped(&self, timeout: Duration) -> bool {
+        self.daemon.ended_within(timeout)
+    }
+
+    /// Starts the stopped server on the same port with the same data.
+    ///
+    /// # Panics
+    ///
+    /// When it runs, or does not start.
+    pub fn start_again(&self) {
+        assert!(self.daemon.ended(), "the server runs already");
+        self.launch();
+        let accepts = self.accepts_within(START_LIMIT);
+        assert!(accepts, "PostgreSQL did not start again:\n{}", self.log_text());
+    }
+
+    /// Stops the server by SIGINT and starts it again.
+    pub fn restart_fast(&self) {
+        self.stop_fast();
+        self.start_again();
+    }
+
+    /// Kills the postmaster by SIGKILL and waits until its orphans have ended.
+    ///
+    /// The server can be started again afterwards.
+    pub fn kill9_postmaster(&self) {
+        self.daemon.kill();
+        self.tidy_after_kill();
+    }
+
+    // With the stale lock file in place the next start would look ready at once.
+    fn tidy_after_kill(&self) {
+        remove_shared_memory(&self.lock_file());
+        let _ = fs::remove_file(self.lock_file());
+    }
+
+    /// Stops the postmaster and every child process in mid-step by SIGSTOP.
+    ///
+    /// The kernel still accepts connections and bytes for them. Undone by
+    /// [`Server::thaw`], and by whatever stops the server.
+    pub fn freeze(&self) {
+        self.daemon.freeze();
+    }
+
+    /// Stops only the postmaster: clients are served, new ones get no answer.
+    pub fn freeze_postmaster_only(&self) {
+        crate::process::freeze(self.daemon.pid());
+    }
+
+    /// Stops one backend in mid-step.
+    pub fn freeze_backend(&self, pid: i32) {
+        self.assert_backend(pid);
+        crate::process::freeze(pid);
+    }
+
+    /// Lets all that was frozen run again.
+    pub fn thaw(&self) {
+        self.daemon.thaw();
+    }
+
+    /// Kills one backend by SIGKILL: the server restarts all others after such a crash.
+    ///
+    /// Returns once the postmaster knows; [`Server::wait_ready`] waits for the rest.
+    pub fn kill9_backend(&self, pid: i32) {
+        self.assert_backend(pid);
+        crate::process::send(pid, Signal::SIGKILL);
+        let reaped = eventually(START_LIMIT, || crate::process::vanished(pid));
+        assert!(reaped, "the postmaster did not reap backend {pid}");
+    }
+
+    fn assert_backend(&self, pid: i32) {
+        let ours = crate::process::children_of(self.daemon.pid()).contains(&pid);
+        assert!(ours, "process {pid} is no backend of this server");
+    }
+
+    pub(crate) fn program(&self, name: &str) -> std::process::Command {
+        let mut command = std::process::Command::new(programs::path(name));
+        command.env_clear().env("LC_ALL", "C").env("PGCONNECT_TIMEOUT", "20");
+        command.env("PGAPPNAME", control::APPLICATION);
+        command.arg("-h").arg(self.socket_dir()).args(["-p", &self.port.to_string()]);
+        command
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.folder.join("data/postmaster.pid")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.daemon.ended() {
+            self.tidy_after_kill();
+        }
+    }
+}
+
+// A killed postmaster leaves a System V segment behind; its last lock file names it:
+// PostgreSQL 15, miscadmin.h, line 7 of postmaster.pid is "key id".
+fn remove_shared_memory(lock_file: &Path) {
+    let text = fs::read_to_string(lock_file).unwrap_or_default();
+    let id = text.lines().nth(6).and_then(|line| line.split_whitespace().nth(1));
+    if let Some(id) = id {
+        let _ = std::process::Command::new("ipcrm").args(["-m", id]).output();
+    }
+}
+
+#[cfg(test)]
+mod tests;

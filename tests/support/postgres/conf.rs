@@ -1,0 +1,58 @@
+//! Settings of one server.
+
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+
+/// Quick and quiet, not durable: the data dies with the test.
+const DEFAULTS: &str = "
+listen_addresses = '127.0.0.1'
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+autovacuum = off
+shared_buffers = 16MB
+max_wal_size = 64MB
+dynamic_shared_memory_type = mmap
+jit = off
+";
+
+const TRUST: &str = "
+local all all trust
+host all all 127.0.0.1/32 trust
+host all all ::1/128 trust
+";
+
+/// Settings and access rules of a server that is about to start.
+#[derive(Debug, Default)]
+pub struct Conf {
+    settings: String,
+    hba: String,
+}
+
+impl Conf {
+    /// Sets one parameter of `postgresql.conf`; the last word on a name counts.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Conf {
+        let value = value.replace('\'', "''");
+        writeln!(self.settings, "{name} = '{value}'").expect("a string can be written");
+        self
+    }
+
+    /// Adds a line to `pg_hba.conf`, before the rules that trust everybody.
+    pub fn hba(&mut self, line: &str) -> &mut Conf {
+        self.hba.push_str(line);
+        self.hba.push('\n');
+        self
+    }
+
+    pub(super) fn write(&self, data: &Path) {
+        let opened = OpenOptions::new().append(true).open(data.join("postgresql.conf"));
+        let mut file = opened.expect("initdb made postgresql.conf");
+        let written = write!(file, "{DEFAULTS}{}", self.settings);
+        written.expect("postgresql.conf can be written");
+        // Written in place: the file keeps the owner that initdb gave it.
+        let rules = format!("{}{TRUST}", self.hba);
+        fs::write(data.join("pg_hba.conf"), rules).expect("pg_hba.conf can be written");
+    }
+}

@@ -1,0 +1,150 @@
+//! Waits for conditions, bounds calls, and counts this process's threads and files.
+
+use std::fs;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const POLL: Duration = Duration::from_millis(2);
+/// How much longer than its limit a call may hang before the process is aborted.
+const GRACE: Duration = Duration::from_secs(60);
+/// Linux keeps this much of a thread's name ("proc(5)", `comm`).
+const COMM_LENGTH: usize = 15;
+
+/// Returns whether `condition` became true within `timeout`.
+///
+/// The condition is asked at least once, and once more at the very end.
+#[must_use]
+pub fn eventually(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return condition();
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Runs `call` on this thread and returns its result and how long it took.
+///
+/// # Panics
+///
+/// When the call took longer than `limit`. A call that has not come back a
+/// minute after its limit never will: the process is aborted, so that a hang is
+/// a failure with a name and not a run without an end.
+#[track_caller]
+pub fn within<T>(limit: Duration, call: impl FnOnce() -> T) -> (T, Duration) {
+    let name = thread::current().name().unwrap_or("a thread").to_owned();
+    let (done, is_done) = mpsc::channel::<()>();
+    let result = thread::scope(|scope| {
+        scope.spawn(move || {
+            if is_done.recv_timeout(limit + GRACE) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{name}: a call limited to {limit:?} never came back");
+                std::process::abort();
+            }
+        });
+        let start = Instant::now();
+        let value = call();
+        let took = start.elapsed();
+        drop(done);
+        (value, took)
+    });
+    assert!(result.1 <= limit, "took {:?}, more than {limit:?}", result.1);
+    result
+}
+
+/// Returns the names of this process's threads that begin with `prefix`.
+///
+/// Linux cuts a thread's name after 15 bytes, so the prefix is cut as well.
+pub fn threads_named(prefix: &str) -> Vec<String> {
+    let prefix = &prefix.as_bytes()[..prefix.len().min(COMM_LENGTH)];
+    let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
+    tasks
+        .flatten()
+        // A thread that ends meanwhile has no file any more.
+        .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok())
+        .map(|comm| comm.trim_end_matches('\n').to_owned())
+        .filter(|comm| comm.as_bytes().starts_with(prefix))
+        .collect()
+}
+
+/// Returns how many file descriptors this process has open.
+pub fn open_fds() -> usize {
+    // The listing itself has one open.
+    descriptors().len().saturating_sub(1)
+}
+
+/// Returns how many of this process's open file descriptors are sockets.
+pub fn sockets_open() -> usize {
+    descriptors().iter().filter(|target| target.starts_with("socket:")).count()
+}
+
+fn descriptors() -> Vec<String> {
+    let folder = fs::read_dir("/proc/self/fd").expect("/proc is mounted");
+    folder
+        .flatten()
+        .map(|entry| fs::read_link(entry.path()).unwrap_or_default())
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn eventually_asks_again_until_its_timeout() {
+        let mut asked = 0;
+        let three = || {
+            asked += 1;
+            asked == 3
+        };
+        assert!(eventually(Duration::from_secs(5), three));
+        let start = Instant::now();
+        assert!(!eventually(Duration::from_millis(20), || false));
+        assert!(start.elapsed() >= Duration::from_millis(20));
+    }
+
+    #[test]
+    fn within_returns_the_result_and_panics_past_the_limit() {
+        let (seven, took) = within(Duration::from_secs(5), || 7);
+        assert_eq!(seven, 7);
+        assert!(took < Duration::from_secs(5));
+        let slow = || within(Duration::from_millis(1), || thread::sleep(Duration::from_millis(20)));
+        assert!(std::panic::catch_unwind(slow).is_err());
+    }
+
+    #[test]
+    fn threads_are_found_by_the_part_of_their_name_that_linux_keeps() {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let body = move || {
+            let _ = stopped.recv();
+        };
+        let named = thread::Builder::new().name("support-wait-test-thread".into());
+        let handle = named.spawn(body).expect("a thread can be started");
+        assert!(eventually(Duration::from_secs(5), || {
+            threads_named("support-wait-test-thread") == ["support-wait-te"]
+        }));
+        drop(stop);
+        handle.join().expect("the thread does not panic");
+        assert!(threads_named("support-wait-test-thread").is_empty());
+    }
+
+    #[test]
+    fn an_open_socket_is_counted() {
+        let before = Instant::now();
+        // Other tests open and close sockets meanwhile: look for one growth.
+        assert!(eventually(Duration::from_secs(5), || {
+            let (files, sockets) = (open_fds(), sockets_open());
+            let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+            let grew = open_fds() == files + 1 && sockets_open() == sockets + 1;
+            drop(listener);
+            grew
+        }));
+        assert!(before.elapsed() < Duration::from_secs(5));
+    }
+}
