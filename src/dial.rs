@@ -11,6 +11,10 @@ use crate::watchdog;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// What is said, once, of connections that cannot be peeked at.
+const HIDDEN: &str = "the sockets of this driver's connections cannot be seen: every check-out \
+                      pings, one round trip, instead of peeking";
+
 /// Begins an attempt under the pool's `connect_timeout`.
 pub(crate) fn attempt<D: Driver>(warden: &Warden<D>) -> Arc<Attempt> {
     Arc::new(Attempt::new(Instant::now(), warden.config().connect_timeout))
@@ -36,6 +40,9 @@ pub(crate) fn open<D: Driver>(
             let managed = Managed::new(warden, parts, permit, attempt.began(), now);
             let took = now.saturating_duration_since(attempt.began());
             warden.journal().opened(warden.totals(), managed.id(), took);
+            if managed.is_hidden() {
+                warden.journal().mention_once(warden.totals(), "hidden", HIDDEN, now);
+            }
             return Ok(managed);
         }
         Ok(parts) => (Box::new(parts) as Box<dyn Send>, timed_out(warden)),

@@ -46,3 +46,10 @@ pub use crate::liveness::Descriptor;
 pub use crate::observe::{CloseReason, Closed, Observer, Opened, Snapshot, Words};
 pub use crate::pool::Pool;
 pub use crate::r2d2::{Foreign, ManagedConnection, Manager};
+
+#[cfg(feature = "mysql")]
+pub use crate::mysql::MySql;
+#[cfg(feature = "postgres")]
+pub use crate::postgres::Postgres;
+#[cfg(feature = "sqlite")]
+pub use crate::sqlite::Sqlite;

@@ -91,6 +91,11 @@ impl<D: Driver> Managed<D> {
         &self.holder
     }
 
+    /// Tells whether there is no socket to look at.
+    pub(crate) fn is_hidden(&self) -> bool {
+        matches!(self.link(), Link::Hidden)
+    }
+
     /// Tells whether nobody has had it yet.
     pub(crate) fn was_never_out(&self) -> bool {
         self.never_out

@@ -1,1 +1,18 @@
-//! To come.
+//! PostgreSQL through the blocking `postgres` driver.
+//!
+//! The driver shows no socket. On TCP it calls a TLS connector with the raw
+//! socket right after connecting, if told that TLS is wanted without negotiation;
+//! ours is that connector, so it sees the socket before the first byte and may do
+//! what the user's `sslmode` asks for. Unix sockets do not pass that way: theirs
+//! is found by looking which one is new.
+
+mod asynchrony;
+mod classify;
+mod connector;
+mod driver;
+mod hosts;
+mod unix;
+mod wire;
+mod words;
+
+pub use driver::Postgres;

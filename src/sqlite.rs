@@ -1,1 +1,158 @@
-//! To come.
+//! SQLite through `rusqlite`: the embedded default, with no server and no socket.
+
+use crate::driver::{Attempt, Driver, Link};
+use crate::error::{BoxError, ConnectError, ConnectFault, Phase};
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+/// Prepares a new connection.
+type Init = dyn Fn(&mut Connection) -> rusqlite::Result<()> + Send + Sync;
+
+/// A driver for SQLite databases, in a file or in memory.
+///
+/// There is no socket and no server that could hang up: a check-out of an idle
+/// connection makes no system call. Writers of one database exclude one another;
+/// `rusqlite`'s default busy time-out of 5 s makes them wait.
+///
+/// ```
+/// use poolwarden::{Pool, Sqlite};
+///
+/// let driver = Sqlite::memory().with_init(|c| c.execute_batch("pragma foreign_keys = on"));
+/// let pool = Pool::builder().max_size(4).build(driver)?;
+/// pool.execute_batch("create table t (n integer)")?;
+/// # Ok::<(), poolwarden::Error>(())
+/// ```
+pub struct Sqlite {
+    place: Place,
+    flags: OpenFlags,
+    init: Option<Box<Init>>,
+}
+
+enum Place {
+    File(PathBuf),
+    Memory {
+        uri: String,
+        /// Keeps the database alive while the pool has no connection open.
+        keeper: Mutex<Option<Connection>>,
+    },
+}
+
+impl Sqlite {
+    /// Makes a driver for the database in this file, created if it is not there.
+    pub fn file(path: impl AsRef<Path>) -> Sqlite {
+        Sqlite {
+            place: Place::File(path.as_ref().to_path_buf()),
+            flags: OpenFlags::default(),
+            init: None,
+        }
+    }
+
+    /// Makes a driver for a new database in memory, shared by all its connections
+    /// and gone with the driver.
+    pub fn memory() -> Sqlite {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Relaxed);
+        // SQLite documentation, "The memdb VFS": a name that begins with a slash
+        // is one database for the whole process; it locks and waits like a file.
+        let uri = format!("file:/poolwarden-{}-{number}?vfs=memdb", std::process::id());
+        let place = Place::Memory { uri, keeper: Mutex::new(None) };
+        Sqlite { place, flags: OpenFlags::default(), init: None }
+    }
+
+    /// Sets the flags with which connections are opened.
+    ///
+    /// Default: `rusqlite`'s: read and write, create, URI names, no mutex.
+    #[must_use]
+    pub fn with_flags(mut self, flags: OpenFlags) -> Sqlite {
+        self.flags = flags;
+        self
+    }
+
+    /// Prepares every new connection: pragmas, functions, collations.
+    #[must_use]
+    pub fn with_init<F>(mut self, init: F) -> Sqlite
+    where
+        F: Fn(&mut Connection) -> rusqlite::Result<()> + Send + Sync + 'static,
+    {
+        self.init = Some(Box::new(init));
+        self
+    }
+
+    fn open(&self) -> rusqlite::Result<Connection> {
+        let mut connection = match &self.place {
+            Place::File(path) => Connection::open_with_flags(path, self.flags)?,
+            Place::Memory { uri, keeper } => {
+                let open =
+                    || Connection::open_with_flags(uri, self.flags | OpenFlags::SQLITE_OPEN_URI);
+                let connection = open()?;
+                let missing = keeper.lock().is_none();
+                if missing {
+                    let own = open()?;
+                    keeper.lock().get_or_insert(own);
+                }
+                connection
+            }
+        };
+        if let Some(init) = &self.init {
+            init(&mut connection)?;
+        }
+        Ok(connection)
+    }
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sqlite").field(&self.label()).finish()
+    }
+}
+
+impl Driver for Sqlite {
+    type Connection = Connection;
+    type Side = ();
+
+    fn label(&self) -> String {
+        match &self.place {
+            Place::File(path) => format!("sqlite {}", path.display()),
+            Place::Memory { .. } => "sqlite in memory".into(),
+        }
+    }
+
+    fn connect(&self, attempt: &Attempt) -> Result<(Connection, ()), ConnectError> {
+        attempt.enter(Phase::Connecting);
+        let connection = self.open().map_err(|error| {
+            let fault = match error.sqlite_error_code() {
+                // A file that is not there or may not be opened: waiting is no help.
+                Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::PermissionDenied) => {
+                    ConnectFault::Config
+                }
+                _ => ConnectFault::Other,
+            };
+            ConnectError::new(fault, self.label()).with_source(error)
+        })?;
+        Ok((connection, ()))
+    }
+
+    fn ping(&self, connection: &mut Connection, (): &mut (), _: Instant) -> Result<(), BoxError> {
+        // A statement that touches the file, so that an unreadable one is noticed.
+        connection.query_row("pragma schema_version", [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    fn link<'a>(&self, _: &'a Connection, (): &'a ()) -> Link<'a> {
+        Link::InProcess
+    }
+
+    fn is_broken(&self, connection: &mut Connection, (): &mut ()) -> bool {
+        // Free: SQLite keeps it in memory. An open transaction holds a lock on the
+        // database that every other connection would wait for.
+        !connection.is_autocommit() && connection.execute_batch("rollback").is_err()
+    }
+
+    fn ping_is_bounded(&self) -> bool {
+        true
+    }
+}

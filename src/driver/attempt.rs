@@ -6,11 +6,16 @@ use crate::error::Phase;
 use crate::liveness::Descriptor;
 use parking_lot::Mutex;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// One attempt to open a connection, as the driver sees it.
-pub struct Attempt {
+/// One attempt to open a connection, as the driver sees it; clones are the same
+/// attempt.
+#[derive(Clone)]
+pub struct Attempt(Arc<Inner>);
+
+struct Inner {
     began: Instant,
     deadline: Instant,
     phase: AtomicU8,
@@ -48,40 +53,40 @@ impl fmt::Debug for Attempt {
 impl Attempt {
     pub(crate) fn new(began: Instant, timeout: Duration) -> Attempt {
         let state = State { expired: false, self_connected: false, socket: None, search: None };
-        Attempt {
+        Attempt(Arc::new(Inner {
             began,
             deadline: clock::after(began, timeout),
             phase: AtomicU8::new(Phase::Starting as u8),
             state: Mutex::new(state),
-        }
+        }))
     }
 
     /// Returns the instant by which the connection must be open.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.0.deadline
     }
 
     /// Returns how much time is left; zero once the deadline has passed.
     pub fn remaining(&self) -> Duration {
-        clock::left(self.deadline, Instant::now())
+        clock::left(self.0.deadline, Instant::now())
     }
 
     /// Says how far the attempt has come, for error messages.
     pub fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u8, Relaxed);
+        self.0.phase.store(phase as u8, Relaxed);
     }
 
     pub(crate) fn current_phase(&self) -> Phase {
-        Phase::from_u8(self.phase.load(Relaxed))
+        Phase::from_u8(self.0.phase.load(Relaxed))
     }
 
     pub(crate) fn began(&self) -> Instant {
-        self.began
+        self.0.began
     }
 
     /// Tells whether the deadline has passed and the socket was shut down.
     pub fn is_expired(&self) -> bool {
-        self.state.lock().expired
+        self.0.state.lock().expired
     }
 
     /// Names the socket to shut down at the deadline; replaces an earlier one.
@@ -91,7 +96,7 @@ impl Attempt {
     /// [`Expired`] if the deadline has passed: the driver must give up, and the
     /// socket is shut down already.
     pub fn watch(&self, socket: Descriptor) -> Result<(), Expired> {
-        let mut state = self.state.lock();
+        let mut state = self.0.state.lock();
         if state.expired {
             socket.abort();
             return Err(Expired);
@@ -103,12 +108,12 @@ impl Attempt {
     /// Names a way to find the socket of a driver that hides it.
     #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
     pub(crate) fn search_with(&self, search: Box<Search>) {
-        self.state.lock().search = Some(search);
+        self.0.state.lock().search = Some(search);
     }
 
     /// Gives the watched socket up to the caller, and ends the search.
     pub(crate) fn take_socket(&self) -> Option<Descriptor> {
-        let mut state = self.state.lock();
+        let mut state = self.0.state.lock();
         state.search = None;
         state.socket.take()
     }
@@ -116,7 +121,7 @@ impl Attempt {
     /// Looks early whether the socket was connected to itself; nobody will ever
     /// answer on such a one.
     pub(crate) fn abort_if_self_connected(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.0.state.lock();
         state.look_for_socket();
         if state.socket.as_ref().is_some_and(Descriptor::is_connected_to_itself) {
             state.self_connected = true;
@@ -126,13 +131,13 @@ impl Attempt {
 
     /// Tells whether the attempt was ended because it talked to itself.
     pub(crate) fn is_self_connected(&self) -> bool {
-        self.state.lock().self_connected
+        self.0.state.lock().self_connected
     }
 
     /// The deadline has passed: shuts the socket down. Returns whether there was
     /// one; if not, it may still be about to appear.
     pub(crate) fn expire(&self) -> bool {
-        let mut state = self.state.lock();
+        let mut state = self.0.state.lock();
         state.expired = true;
         {
             state.look_for_socket();

@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Driver,
     /// A query returned more rows than `row_limit`.
     RowLimit,
+    /// A query that must return one row returned none or several.
+    RowCount,
     /// The connection was lost while the server may have committed.
     OutcomeUnknown,
     /// The caller's own error, from [`Error::caller`](crate::Error::caller).

@@ -98,11 +98,12 @@ impl<D: Driver> Managed<D> {
         let fresh = self.never_out && !lifetime::idled(self.idle_since, Some(FRESH), now);
         let suspected = self.warden.suspected_since().is_some_and(|since| self.verified <= since);
         let idle_for_long = lifetime::idled(self.idle_since, self.warden.config().ping_after, now);
-        let hidden = matches!(self.link(), Link::Hidden);
-        suspected || idle_for_long || !fresh && (hidden || validation == Validation::AlwaysPing)
+        suspected
+            || idle_for_long
+            || !fresh && (self.is_hidden() || validation == Validation::AlwaysPing)
     }
 
-    fn link(&self) -> Link<'_> {
+    pub(super) fn link(&self) -> Link<'_> {
         match &self.parts {
             Some(parts) => self.warden.driver().link(&parts.connection, &parts.side),
             None => Link::Hidden,
@@ -179,7 +180,7 @@ impl<D: Driver> Managed<D> {
 
     /// Tells whether a ping ends at its deadline on the caller's own thread.
     pub(crate) fn ping_is_bounded(&self) -> bool {
-        self.warden.driver().ping_is_bounded() || !matches!(self.link(), Link::Hidden)
+        self.warden.driver().ping_is_bounded() || !self.is_hidden()
     }
 
     /// How long a ping may take: the knob, cut off at the caller's deadline.

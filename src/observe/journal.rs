@@ -126,8 +126,14 @@ impl Journal {
         self.tell(totals, |observer| observer.timed_out(&self.pool, waited));
     }
 
-    /// Logs a warning once in the life of the pool.
-    pub(crate) fn warn_once(&self, totals: &Counters, id: &'static str, text: &str, now: Instant) {
+    /// Mentions something once in the life of the pool.
+    pub(crate) fn mention_once(
+        &self,
+        totals: &Counters,
+        id: &'static str,
+        text: &str,
+        now: Instant,
+    ) {
         let first = {
             let mut bursts = self.bursts.lock();
             let known = bursts.iter().any(|burst| burst.kind == Kind::Once(id));
@@ -138,7 +144,7 @@ impl Journal {
         };
         if first {
             self.speak(totals, || {
-                log::warn!(target: TARGET, pool = self.pool.as_str(); "pool {}: {text}", self.pool);
+                log::info!(target: TARGET, pool = self.pool.as_str(); "pool {}: {text}", self.pool);
             });
         }
     }

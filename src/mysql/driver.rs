@@ -1,0 +1,222 @@
+//! The MySQL and MariaDB driver.
+
+use super::{classify, words};
+use crate::driver::{Attempt, Driver, Link, Unsolicited};
+use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
+use crate::liveness;
+use crate::observe::Words;
+use crate::resolve::Resolver;
+use mysql::{Conn, Opts, OptsBuilder};
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// A driver for MySQL and MariaDB, over TCP and unix sockets.
+///
+/// A guard derefs to [`mysql::Conn`]. All addresses of the host are tried in
+/// order, within one `connect_timeout`.
+///
+/// ```no_run
+/// use poolwarden::{MySql, Pool};
+///
+/// let driver = MySql::new("mysql://app:secret@db.example.com/app")?;
+/// let pool = Pool::builder().max_size(8).build(driver)?;
+/// let ids: Vec<u64> = pool.query("select id from orders")?;
+/// for id in ids {
+///     pool.exec_drop("update orders set seen = true where id = ?", (id,))?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct MySql {
+    opts: Opts,
+    resolver: Resolver,
+}
+
+impl MySql {
+    /// Makes a driver from a URL: `mysql://user:password@host:port/database`, or
+    /// with the scheme `mariadb`; a unix socket as `?socket=/path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config): it cannot be read, or has an option
+    /// that a pool must refuse (see [`from_opts`](MySql::from_opts)).
+    pub fn new(url: &str) -> Result<MySql, Error> {
+        let url = match url.strip_prefix("mariadb://") {
+            Some(rest) => Cow::Owned(format!("mysql://{rest}")),
+            None => Cow::Borrowed(url),
+        };
+        let opts = Opts::from_url(&url).map_err(|error| {
+            Error::config("the MySQL connection URL cannot be read").with_source(error)
+        })?;
+        MySql::from_opts(opts)
+    }
+
+    /// Makes a driver from the `mysql` driver's own options.
+    ///
+    /// `prefer_socket` is always switched off: with it the driver would open a
+    /// second connection behind the pool's back.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config): `read_timeout` or `write_timeout` is
+    /// set, or `ssl_opts`.
+    pub fn from_opts(opts: Opts) -> Result<MySql, Error> {
+        for (name, value) in
+            [("read_timeout", opts.get_read_timeout()), ("write_timeout", opts.get_write_timeout())]
+        {
+            if let Some(value) = value {
+                return Err(Error::config(format!(
+                    "{name} {value:?}: after a {name} the mysql driver gives the next query the \
+                     answer of the last one; leave it out: connect_timeout bounds the connect, \
+                     ping_timeout the check"
+                )));
+            }
+        }
+        if opts.get_ssl_opts().is_some() {
+            return Err(Error::config(
+                "ssl_opts: TLS is not available in this version of poolwarden; connect without \
+                 it on a network that you trust",
+            ));
+        }
+        Ok(MySql { opts, resolver: Resolver::system() })
+    }
+
+    /// Replaces the system's resolver of host names.
+    ///
+    /// It is called on a thread of its own, which is left behind if it does not
+    /// answer within `connect_timeout`.
+    #[must_use]
+    pub fn with_resolver<F>(mut self, resolver: F) -> MySql
+    where
+        F: Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    {
+        self.resolver = Resolver::with(resolver);
+        self
+    }
+
+    fn dial_tcp(&self, attempt: &Attempt) -> Result<Conn, ConnectError> {
+        attempt.enter(Phase::Resolving);
+        let host = self.opts.get_ip_or_hostname();
+        let port = self.opts.get_tcp_port();
+        let addresses =
+            self.resolver.resolve(&host, port, attempt.deadline()).map_err(|error| {
+                let timed_out = error.kind() == io::ErrorKind::TimedOut;
+                let fault =
+                    if timed_out { ConnectFault::TimedOut } else { ConnectFault::UnknownHost };
+                ConnectError::new(fault, format!("{host}:{port}")).with_source(error)
+            })?;
+        let mut last = None;
+        for address in addresses {
+            // The driver reads an IPv6 address as a URL does: in brackets.
+            let ip = match address {
+                SocketAddr::V4(address) => address.ip().to_string(),
+                SocketAddr::V6(address) => format!("[{}]", address.ip()),
+            };
+            let one = OptsBuilder::from_opts(self.opts.clone()).ip_or_hostname(Some(ip));
+            match self.dial(one, &address.to_string(), attempt) {
+                Ok(connection) => return Ok(connection),
+                Err(error) if is_final(error.fault()) || attempt.is_expired() => return Err(error),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| ConnectError::new(ConnectFault::UnknownHost, &*host)))
+    }
+
+    fn dial(
+        &self,
+        opts: OptsBuilder,
+        target: &str,
+        attempt: &Attempt,
+    ) -> Result<Conn, ConnectError> {
+        attempt.enter(Phase::Connecting);
+        let left = attempt.remaining().max(Duration::from_millis(1));
+        let own = self.opts.get_tcp_connect_timeout();
+        let mark = next_mark();
+        let opts = opts
+            .prefer_socket(false)
+            .tcp_connect_timeout(Some(own.map_or(left, |own| own.min(left))))
+            .read_timeout(Some(mark));
+        attempt.search_with(Box::new(move || {
+            let mut found = liveness::find_marked(mark);
+            if found.len() == 1 { found.pop() } else { None }
+        }));
+        let failure = |error: mysql::Error| {
+            let failure = ConnectError::new(classify::connect_fault(&error), target);
+            match classify::number(&error) {
+                Some(number) => failure.with_code(number.to_string()),
+                None => failure,
+            }
+            .with_source(error)
+        };
+        attempt.enter(Phase::Handshaking);
+        let connection = Conn::new(opts).map_err(failure)?;
+        liveness::clear_timeouts(liveness::borrow(&connection))
+            .map_err(|error| failure(mysql::Error::IoError(error)))?;
+        Ok(connection)
+    }
+}
+
+/// A refusal by the server itself: another address of it would say the same.
+fn is_final(fault: ConnectFault) -> bool {
+    matches!(
+        fault,
+        ConnectFault::Authentication | ConnectFault::UnknownDatabase | ConnectFault::Config
+    )
+}
+
+/// A receive time-out of more than a day by which a socket is known while it is
+/// dialled: harmless, unique among the dials under way, and in whole seconds,
+/// because the kernel rounds parts of them.
+fn next_mark() -> Duration {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    Duration::from_secs(100_000 + NEXT.fetch_add(1, Relaxed) % 1_000_000)
+}
+
+impl fmt::Debug for MySql {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the driver's Debug of its options: it prints the password.
+        f.debug_tuple("MySql").field(&self.label()).finish()
+    }
+}
+
+impl Driver for MySql {
+    type Connection = Conn;
+    type Side = ();
+
+    fn label(&self) -> String {
+        let place = match self.opts.get_socket() {
+            Some(path) => path.to_owned(),
+            None => format!("{}:{}", self.opts.get_ip_or_hostname(), self.opts.get_tcp_port()),
+        };
+        format!("mysql {place}/{}", self.opts.get_db_name().unwrap_or_default())
+    }
+
+    fn connect(&self, attempt: &Attempt) -> Result<(Conn, ()), ConnectError> {
+        let connection = match self.opts.get_socket() {
+            Some(path) => self.dial(OptsBuilder::from_opts(self.opts.clone()), path, attempt),
+            None => self.dial_tcp(attempt),
+        }?;
+        Ok((connection, ()))
+    }
+
+    fn ping(&self, connection: &mut Conn, (): &mut (), _: Instant) -> Result<(), BoxError> {
+        Ok(connection.ping()?)
+    }
+
+    fn link<'a>(&self, connection: &'a Conn, (): &'a ()) -> Link<'a> {
+        Link::Socket(liveness::borrow(connection))
+    }
+
+    fn read_words(&self, bytes: &[u8]) -> Option<Words> {
+        words::read(bytes)
+    }
+
+    /// The protocol has no unasked-for data that is harmless: the next query would
+    /// take it for its own answer.
+    fn unsolicited(&self, (): &(), _: &[u8]) -> Unsolicited {
+        Unsolicited::Discard
+    }
+}

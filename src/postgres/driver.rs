@@ -1,0 +1,278 @@
+//! The PostgreSQL driver.
+
+use super::connector::Connector;
+use super::hosts::{self, Target};
+use super::{asynchrony, classify, unix, words};
+use crate::driver::{Attempt, Canceller, Driver, Link, Unsolicited};
+use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
+use crate::liveness::Descriptor;
+use crate::observe::{CloseReason, Words};
+use crate::resolve::Resolver;
+use postgres::config::SslMode;
+use postgres::{Client, Config, NoTls};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A driver for PostgreSQL, over TCP and unix sockets.
+///
+/// A guard derefs to [`postgres::Client`]. Several hosts are tried in order, and
+/// all addresses of each, within one `connect_timeout`.
+///
+/// ```no_run
+/// use poolwarden::{Pool, Postgres};
+///
+/// let driver = Postgres::new("postgres://app:secret@db.example.com/app")?;
+/// let pool = Pool::builder().max_size(8).build(driver)?;
+/// for row in pool.query("select id from orders", &[])? {
+///     let id: i64 = row.get(0);
+///     pool.execute("update orders set seen = true where id = $1", &[&id])?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Postgres {
+    config: Config,
+    targets: Vec<Target>,
+    resolver: Resolver,
+}
+
+/// What the driver keeps beside each connection.
+pub struct Side {
+    socket: Option<Descriptor>,
+    /// Went through our connector: a cancel request must do so too.
+    by_connector: bool,
+}
+
+impl fmt::Debug for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Side").field("seen", &self.socket.is_some()).finish()
+    }
+}
+
+impl Postgres {
+    /// Makes a driver from a URL (`postgres://user:password@host:port/database`) or
+    /// a list of keys (`host=… user=…`), as the `postgres` driver reads them.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config): it cannot be read, names no host, or
+    /// asks for TLS.
+    pub fn new(text: &str) -> Result<Postgres, Error> {
+        let config = text.parse::<Config>().map_err(|error| {
+            Error::config("the PostgreSQL connection string cannot be read").with_source(error)
+        })?;
+        Postgres::from_config(config)
+    }
+
+    /// Makes a driver from the `postgres` driver's own configuration.
+    ///
+    /// A notice callback set on it is not taken over; notices go to the log.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Postgres::new).
+    pub fn from_config(config: Config) -> Result<Postgres, Error> {
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(Error::config(
+                "sslmode=require: TLS is not available in this version of poolwarden; use \
+                 sslmode=disable or prefer on a network that you trust",
+            ));
+        }
+        let targets = hosts::targets(&config)?;
+        Ok(Postgres { config, targets, resolver: Resolver::system() })
+    }
+
+    /// Replaces the system's resolver of host names.
+    ///
+    /// It is called on a thread of its own, which is left behind if it does not
+    /// answer within `connect_timeout`.
+    #[must_use]
+    pub fn with_resolver<F>(mut self, resolver: F) -> Postgres
+    where
+        F: Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    {
+        self.resolver = Resolver::with(resolver);
+        self
+    }
+
+    fn dial(&self, target: &Target, attempt: &Attempt) -> Result<(Client, Side), ConnectError> {
+        match target {
+            Target::Unix { folder, port } => self.dial_unix(folder, *port, attempt),
+            Target::Tcp { host, address: Some(address), port } => {
+                self.dial_address(host, SocketAddr::new(*address, *port), attempt)
+            }
+            Target::Tcp { host, address: None, port } => {
+                attempt.enter(Phase::Resolving);
+                let addresses = self.resolver.resolve(host, *port, attempt.deadline());
+                let addresses = addresses.map_err(|error| {
+                    let timed_out = error.kind() == io::ErrorKind::TimedOut;
+                    let fault =
+                        if timed_out { ConnectFault::TimedOut } else { ConnectFault::UnknownHost };
+                    ConnectError::new(fault, format!("{host}:{port}")).with_source(error)
+                })?;
+                first_success(addresses, attempt, host, |address| {
+                    self.dial_address(host, address, attempt)
+                })
+            }
+        }
+    }
+
+    fn dial_address(
+        &self,
+        host: &str,
+        address: SocketAddr,
+        attempt: &Attempt,
+    ) -> Result<(Client, Side), ConnectError> {
+        attempt.enter(Phase::Connecting);
+        let mut config = hosts::for_address(&self.config, host, address.ip(), address.port());
+        config.connect_timeout(self.time_for_tcp(attempt));
+        let connector = Connector::new(attempt);
+        let client = config
+            .connect(connector.clone())
+            .map_err(|error| self.failure(&address.to_string(), error))?;
+        Ok((client, Side { socket: connector.socket(), by_connector: true }))
+    }
+
+    fn dial_unix(
+        &self,
+        folder: &Path,
+        port: u16,
+        attempt: &Attempt,
+    ) -> Result<(Client, Side), ConnectError> {
+        attempt.enter(Phase::Handshaking);
+        let path = folder.join(format!(".s.PGSQL.{port}"));
+        let mut config = hosts::for_socket(&self.config, folder, port);
+        config.connect_timeout(self.time_for_tcp(attempt));
+        let connected = unix::watched(&path, attempt, || config.connect(NoTls));
+        let (client, socket) =
+            connected.map_err(|error| self.failure(&path.display().to_string(), error))?;
+        Ok((client, Side { socket, by_connector: false }))
+    }
+
+    /// The driver bounds the TCP connect only, and takes no zero.
+    fn time_for_tcp(&self, attempt: &Attempt) -> Duration {
+        let left = attempt.remaining().max(Duration::from_millis(1));
+        self.config.get_connect_timeout().map_or(left, |own| left.min(*own))
+    }
+
+    fn failure(&self, target: &str, error: postgres::Error) -> ConnectError {
+        let failure = ConnectError::new(classify::connect_fault(&error), target);
+        let failure = match error.code() {
+            Some(code) => failure.with_code(code.code()),
+            None => failure,
+        };
+        failure.with_source(error)
+    }
+}
+
+/// Tries each in turn until one succeeds or the time is over; a refusal by the
+/// server itself ends it, as libpq does.
+fn first_success<T, R>(
+    places: impl IntoIterator<Item = T>,
+    attempt: &Attempt,
+    label: &str,
+    mut dial: impl FnMut(T) -> Result<R, ConnectError>,
+) -> Result<R, ConnectError> {
+    let mut last = None;
+    for place in places {
+        match dial(place) {
+            Ok(connected) => return Ok(connected),
+            Err(error) if is_final(error.fault()) || attempt.is_expired() => return Err(error),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| ConnectError::new(ConnectFault::UnknownHost, label)))
+}
+
+/// libpq documentation, "Specifying Multiple Hosts": after a failed
+/// authentication the remaining hosts are not tried.
+fn is_final(fault: ConnectFault) -> bool {
+    matches!(fault, ConnectFault::Authentication | ConnectFault::UnknownDatabase)
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Postgres").field(&self.label()).finish()
+    }
+}
+
+impl Driver for Postgres {
+    type Connection = Client;
+    type Side = Side;
+
+    fn label(&self) -> String {
+        let place = match &self.targets[0] {
+            Target::Tcp { host, port, .. } => format!("{host}:{port}"),
+            Target::Unix { folder, port } => format!("{}:{port}", folder.display()),
+        };
+        let more = match self.targets.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        let user = self.config.get_user().unwrap_or_default();
+        let name = self.config.get_dbname().unwrap_or(user);
+        format!("postgres {place}{more}/{name}")
+    }
+
+    fn connect(&self, attempt: &Attempt) -> Result<(Client, Side), ConnectError> {
+        first_success(&self.targets, attempt, "no host", |target| self.dial(target, attempt))
+    }
+
+    fn ping(&self, client: &mut Client, _: &mut Side, deadline: Instant) -> Result<(), BoxError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        Ok(client.is_valid(left)?)
+    }
+
+    fn ping_is_bounded(&self) -> bool {
+        true
+    }
+
+    fn link<'a>(&self, _: &'a Client, side: &'a Side) -> Link<'a> {
+        side.socket.as_ref().map_or(Link::Hidden, |socket| Link::Socket(socket.as_fd()))
+    }
+
+    fn is_broken(&self, client: &mut Client, _: &mut Side) -> bool {
+        client.is_closed()
+    }
+
+    fn read_words(&self, bytes: &[u8]) -> Option<Words> {
+        words::read(bytes)
+    }
+
+    /// Without TLS the first byte is a message's type: `A` (a notification) and `S`
+    /// (a parameter) are harmless; an error, or a notice that ends sessions, is
+    /// not. Anything else is asked about.
+    fn unsolicited(&self, _: &Side, bytes: &[u8]) -> Unsolicited {
+        match bytes.first() {
+            Some(b'A' | b'S') => Unsolicited::Keep,
+            Some(b'E') => Unsolicited::Discard,
+            Some(b'N') => match words::read(bytes).map(|words| words.reason) {
+                Some(CloseReason::ServerShutdown | CloseReason::ServerCrash) => {
+                    Unsolicited::Discard
+                }
+                _ => Unsolicited::Ping,
+            },
+            _ => Unsolicited::Ping,
+        }
+    }
+
+    fn may_block_here(&self) -> bool {
+        asynchrony::thread_may_block()
+    }
+
+    fn canceller(&self, client: &Client, side: &Side) -> Option<Canceller> {
+        let token = client.cancel_token();
+        let by_connector = side.by_connector;
+        Some(Box::new(move |attempt| {
+            // A cancel is a hint: what it could not do, the cut that follows does.
+            let _ = if by_connector {
+                token.cancel_query(Connector::new(attempt))
+            } else {
+                token.cancel_query(NoTls)
+            };
+        }))
+    }
+}

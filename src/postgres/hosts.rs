@@ -1,0 +1,141 @@
+//! Where to connect to: the hosts of a configuration, one at a time.
+//!
+//! The driver gets one address at a time, so that the deadline, the order of
+//! addresses and the resolver are ours.
+
+use crate::error::Error;
+use postgres::Config;
+use postgres::config::{Host, SslMode, SslNegotiation};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// One host of a configuration.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    Tcp { host: String, address: Option<IpAddr>, port: u16 },
+    Unix { folder: PathBuf, port: u16 },
+}
+
+/// PostgreSQL documentation, "Parameter Key Words", `port`.
+const DEFAULT_PORT: u16 = 5432;
+
+/// Lists the hosts of a configuration in its order.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`](crate::ErrorKind::Config) for no host, or lists of
+/// different lengths.
+pub(super) fn targets(config: &Config) -> Result<Vec<Target>, Error> {
+    let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
+    let count = hosts.len().max(addresses.len());
+    if count == 0 {
+        return Err(Error::config(
+            "the PostgreSQL configuration names no host: add host=… or postgres://host/…",
+        ));
+    }
+    if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
+        return Err(Error::config(format!(
+            "{} host entries but {} hostaddr entries",
+            hosts.len(),
+            addresses.len()
+        )));
+    }
+    let ports = config.get_ports();
+    if ports.len() > 1 && ports.len() != count {
+        return Err(Error::config(format!("{count} hosts but {} port entries", ports.len())));
+    }
+    let port = |place: usize| *ports.get(place).or(ports.first()).unwrap_or(&DEFAULT_PORT);
+    let target = |place: usize| {
+        let (address, port) = (addresses.get(place).copied(), port(place));
+        match (hosts.get(place), address) {
+            (Some(Host::Unix(folder)), _) => Target::Unix { folder: folder.clone(), port },
+            (Some(Host::Tcp(host)), _) => Target::Tcp { host: host.clone(), address, port },
+            (None, _) => {
+                // Without a host name the driver would not call our connector.
+                let host = address.map(|address| address.to_string()).unwrap_or_default();
+                Target::Tcp { host, address, port }
+            }
+        }
+    };
+    Ok((0..count).map(target).collect())
+}
+
+/// The configuration for one address of one host: the driver's own, with the
+/// switches that make it hand our connector the raw socket.
+pub(super) fn for_address(config: &Config, host: &str, address: IpAddr, port: u16) -> Config {
+    let mut one = without_hosts(config);
+    one.host(host).hostaddr(address).port(port);
+    one.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+    one
+}
+
+/// The configuration for one unix socket, which our connector is not called for.
+pub(super) fn for_socket(config: &Config, folder: &Path, port: u16) -> Config {
+    let mut one = without_hosts(config);
+    one.host_path(folder).port(port).ssl_mode(SslMode::Disable);
+    one
+}
+
+/// Copies everything but hosts, ports and TLS. A notice callback has no getter
+/// and stays behind: notices go to the log, at level info.
+fn without_hosts(config: &Config) -> Config {
+    let mut copy = Config::new();
+    if let Some(user) = config.get_user() {
+        copy.user(user);
+    }
+    if let Some(password) = config.get_password() {
+        copy.password(password);
+    }
+    if let Some(name) = config.get_dbname() {
+        copy.dbname(name);
+    }
+    if let Some(options) = config.get_options() {
+        copy.options(options);
+    }
+    if let Some(name) = config.get_application_name() {
+        copy.application_name(name);
+    }
+    if let Some(timeout) = config.get_tcp_user_timeout() {
+        copy.tcp_user_timeout(*timeout);
+    }
+    copy.keepalives(config.get_keepalives()).keepalives_idle(config.get_keepalives_idle());
+    if let Some(interval) = config.get_keepalives_interval() {
+        copy.keepalives_interval(interval);
+    }
+    if let Some(retries) = config.get_keepalives_retries() {
+        copy.keepalives_retries(retries);
+    }
+    copy.target_session_attrs(config.get_target_session_attrs());
+    copy.channel_binding(config.get_channel_binding());
+    copy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(text: &str) -> Result<Vec<Target>, Error> {
+        targets(&text.parse().expect("a configuration"))
+    }
+
+    #[test]
+    fn hosts_addresses_and_ports_are_paired_in_order() {
+        let found = listed("host=a,/run/pg,c port=1,2,3 user=u").expect("targets");
+        assert!(matches!(&found[0], Target::Tcp { host, port: 1, .. } if host == "a"));
+        assert!(matches!(&found[1], Target::Unix { port: 2, .. }));
+        assert!(matches!(&found[2], Target::Tcp { host, port: 3, .. } if host == "c"));
+    }
+
+    #[test]
+    fn an_address_alone_is_its_own_host() {
+        let found = listed("hostaddr=127.0.0.1 user=u").expect("targets");
+        assert!(matches!(&found[0], Target::Tcp { host, port: 5432, .. } if host == "127.0.0.1"));
+    }
+
+    #[test]
+    fn no_host_and_unequal_lists_are_refused() {
+        let text = |config| listed(config).expect_err("refused").to_string();
+        assert!(text("user=u").contains("names no host"));
+        assert!(text("host=a,b port=1,2,3 user=u").contains("2 hosts but 3 port entries"));
+    }
+}

@@ -1,0 +1,106 @@
+//! A PostgreSQL server's parting words, read from the bytes in front of the end.
+//!
+//! PostgreSQL documentation, "Message Formats", ErrorResponse and NoticeResponse:
+//! a type byte, a length, then fields of one letter and a text ended by zero.
+
+use crate::observe::{CloseReason, Words};
+use std::borrow::Cow;
+
+/// Reads the first message with a code that ends sessions.
+///
+/// A crash sends a notice and an administrator a fatal error; both count. The
+/// bytes may hold several messages and may be cut off.
+pub(super) fn read(mut bytes: &[u8]) -> Option<Words> {
+    while let Some((kind, body, rest)) = next_message(bytes) {
+        if matches!(kind, b'E' | b'N')
+            && let Some(words) = read_fields(kind, body)
+        {
+            return Some(words);
+        }
+        bytes = rest;
+    }
+    None
+}
+
+fn next_message(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (kind, rest) = bytes.split_first()?;
+    let length = rest.get(..4)?.try_into().ok().map(u32::from_be_bytes)?;
+    // The length counts itself; a message that is cut off is read as far as it goes.
+    let body = usize::try_from(length).ok()?.checked_sub(4)?;
+    let rest = rest.get(4..)?;
+    let (body, rest) = rest.split_at(body.min(rest.len()));
+    Some((*kind, body, rest))
+}
+
+fn read_fields(kind: u8, body: &[u8]) -> Option<Words> {
+    let field = |letter: u8| {
+        body.split(|byte| *byte == 0)
+            .find(|field| field.first() == Some(&letter))
+            .map(|field| String::from_utf8_lossy(&field[1..]).into_owned())
+    };
+    let code = field(b'C')?;
+    let reason = reason_of(&code);
+    // An idle session gets no notice but one that announces its end.
+    if kind == b'N' && reason == CloseReason::ServerError {
+        return None;
+    }
+    let text = format!("{}: {}", field(b'S')?, field(b'M').unwrap_or_default());
+    Some(Words::new(Cow::Owned(code), text, reason))
+}
+
+/// PostgreSQL documentation, "Error Codes"; pgbouncer's own errors carry 08P01.
+fn reason_of(code: &str) -> CloseReason {
+    match code {
+        "57P01" => CloseReason::ServerShutdown,
+        "57P02" => CloseReason::ServerCrash,
+        "57P05" | "25P03" => CloseReason::ServerIdleTimeout,
+        _ => CloseReason::ServerError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u8, fields: &[(char, &str)]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for (letter, text) in fields {
+            body.extend(format!("{letter}{text}\0").bytes());
+        }
+        body.push(0);
+        let length = u32::try_from(body.len() + 4).expect("a short message");
+        [&[kind][..], &length.to_be_bytes(), &body].concat()
+    }
+
+    #[test]
+    fn a_fatal_error_is_read_with_code_and_text() {
+        let bytes = message(b'E', &[('S', "FATAL"), ('C', "57P01"), ('M', "terminating")]);
+        let words = read(&bytes).expect("words");
+        assert_eq!((&*words.code, &*words.text), ("57P01", "FATAL: terminating"));
+        assert_eq!(words.reason, CloseReason::ServerShutdown);
+    }
+
+    #[test]
+    fn the_notice_of_a_crash_counts_and_a_harmless_one_does_not() {
+        let crash = message(b'N', &[('S', "WARNING"), ('C', "57P02"), ('M', "crash")]);
+        assert_eq!(read(&crash).expect("words").reason, CloseReason::ServerCrash);
+        let harmless = message(b'N', &[('S', "NOTICE"), ('C', "00000"), ('M', "hello")]);
+        assert_eq!(read(&harmless), None);
+        let both = [harmless, crash].concat();
+        assert_eq!(read(&both).expect("words").reason, CloseReason::ServerCrash);
+    }
+
+    #[test]
+    fn bytes_that_are_cut_off_or_nonsense_never_panic() {
+        let whole = message(b'E', &[('S', "FATAL"), ('C', "57P05"), ('M', "idle")]);
+        for end in 0..whole.len() {
+            let _ = read(&whole[..end]);
+        }
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..10_000 {
+            let length = random.usize(..64);
+            let bytes: Vec<u8> = (0..length).map(|_| random.u8(..)).collect();
+            let _ = read(&bytes);
+        }
+    }
+}

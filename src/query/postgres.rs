@@ -1,0 +1,234 @@
+//! Materialized queries and transactions on PostgreSQL.
+
+use super::work::{self, Ending, Finished};
+use crate::error::Error;
+use crate::guard::PooledConnection;
+use crate::observe::CloseReason;
+use crate::pool::Pool;
+use crate::postgres::Postgres;
+use crate::rows::RowCount;
+use postgres::fallible_iterator::FallibleIterator;
+use postgres::types::ToSql;
+use postgres::{Row, Transaction};
+
+type Conn = PooledConnection<Postgres>;
+
+/// Why reading stopped before the end.
+enum Stop {
+    Driver(postgres::Error),
+    Limit(Error),
+}
+
+impl From<postgres::Error> for Stop {
+    fn from(error: postgres::Error) -> Stop {
+        Stop::Driver(error)
+    }
+}
+
+/// Queries that give the connection back before they return.
+///
+/// # Blocking
+///
+/// All of them: for a connection as [`Pool::get`], then on the server until the
+/// statement is done.
+///
+/// # Errors
+///
+/// All of them: those of [`Pool::get`];
+/// [`Driver`](crate::ErrorKind::Driver) with the `postgres::Error` as the source;
+/// [`RowLimit`](crate::ErrorKind::RowLimit).
+impl Pool<Postgres> {
+    /// Runs a statement and returns all its rows, at most `row_limit`.
+    #[track_caller]
+    pub fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        let mut connection = work::check_out(self)?;
+        let mut rows = Vec::new();
+        let outcome = self.read(&mut connection, sql, params, |row| rows.push(row));
+        settle(connection, outcome)?;
+        Ok(rows)
+    }
+
+    /// Runs a statement and returns its only row.
+    ///
+    /// # Errors
+    ///
+    /// Also [`RowCount`](crate::ErrorKind::RowCount) for none or several.
+    #[track_caller]
+    pub fn query_one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
+        let (row, found) = self.first(sql, params)?;
+        row.filter(|_| found == 1).ok_or_else(|| work::row_count(found, "one"))
+    }
+
+    /// Runs a statement and returns its only row, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Also [`RowCount`](crate::ErrorKind::RowCount) for several.
+    #[track_caller]
+    pub fn query_opt(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, Error> {
+        let (row, found) = self.first(sql, params)?;
+        if found > 1 { Err(work::row_count(found, "one or none")) } else { Ok(row) }
+    }
+
+    /// Runs a statement and returns how many rows it changed.
+    #[track_caller]
+    pub fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
+        let mut connection = work::check_out(self)?;
+        let outcome = self.read(&mut connection, sql, params, drop);
+        settle(connection, outcome)
+    }
+
+    /// Runs a text of several statements without parameters; rows are dropped as
+    /// they come.
+    #[track_caller]
+    pub fn batch_execute(&self, sql: &str) -> Result<(), Error> {
+        let mut connection = work::check_out(self)?;
+        let outcome = connection.batch_execute(sql).map_err(Stop::Driver);
+        settle(connection, outcome)
+    }
+
+    /// Runs a closure in a transaction: commits on `Ok`, rolls back on `Err` and
+    /// on a panic, which goes on once the connection is safe.
+    ///
+    /// Leave the closure with `?` for the driver's errors, and with
+    /// [`Error::caller`] for your own.
+    ///
+    /// # Blocking
+    ///
+    /// For a connection as [`Pool::get`], then as long as the closure and the
+    /// commit take. A rollback that is not answered within 2 s cuts the connection.
+    ///
+    /// # Errors
+    ///
+    /// The closure's own; those of [`Pool::get`];
+    /// [`Driver`](crate::ErrorKind::Driver) if the transaction could not begin or
+    /// was rolled back by the server, also when the closure overlooked an error
+    /// and returned `Ok`; [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) if
+    /// the connection was lost during COMMIT.
+    #[track_caller]
+    pub fn transaction<T>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut connection = work::check_out(self)?;
+        let finished = transact(&mut connection, work);
+        work::finish(connection, finished)
+    }
+
+    #[track_caller]
+    fn first(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<(Option<Row>, usize), Error> {
+        let mut connection = work::check_out(self)?;
+        let (mut first, mut found) = (None, 0);
+        let outcome = self.read(&mut connection, sql, params, |row| {
+            found += 1;
+            first.get_or_insert(row);
+        });
+        settle(connection, outcome)?;
+        Ok((first, found))
+    }
+
+    /// Reads all rows of a statement, one by one; returns the rows changed.
+    fn read(
+        &self,
+        connection: &mut Conn,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+        mut each: impl FnMut(Row),
+    ) -> Result<u64, Stop> {
+        let mut count = RowCount::new(self.engine().warden().config().row_limit);
+        let mut rows = connection.query_raw(sql, params.iter().copied())?;
+        while let Some(row) = rows.next()? {
+            count.admit().map_err(Stop::Limit)?;
+            each(row);
+        }
+        Ok(rows.rows_affected().unwrap_or(0))
+    }
+}
+
+/// Gives the connection back, or closes it if rows may still be coming.
+fn settle<T>(connection: Conn, outcome: Result<T, Stop>) -> Result<T, Error> {
+    match outcome {
+        Ok(value) => Ok(value),
+        Err(Stop::Driver(error)) => {
+            drop(connection);
+            Err(Error::driver("the statement failed", error))
+        }
+        Err(Stop::Limit(error)) => {
+            PooledConnection::abandon(connection, CloseReason::RowLimit);
+            Err(error)
+        }
+    }
+}
+
+/// Begins, runs the closure, and ends the transaction, whatever happens.
+fn transact<T>(
+    connection: &mut Conn,
+    work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
+) -> Finished<T> {
+    let id = PooledConnection::id(connection);
+    let ending = match connection.transaction() {
+        Err(error) => {
+            let error = Error::driver("the transaction could not begin", error);
+            return Finished { outcome: Ok(Err(error)), close: None };
+        }
+        Ok(mut transaction) => {
+            let ending = match work::run(|| work(&mut transaction)) {
+                Ending::Commit(value) => Ok((value, commit(&mut transaction))),
+                Ending::Rollback(error) => Err(Ok(error)),
+                Ending::Unwind(payload) => Err(Err(payload)),
+            };
+            // Its drop would end the transaction a second time, without a bound; it
+            // owns nothing else.
+            std::mem::forget(transaction);
+            ending
+        }
+    };
+    match ending {
+        Ok((value, Ok(()))) => Finished { outcome: Ok(Ok(value)), close: None },
+        Ok((_, Err(error))) if is_told(&error) => {
+            let error = Error::driver("the transaction was rolled back at its commit", error);
+            Finished { outcome: Ok(Err(error)), close: roll_back(connection) }
+        }
+        Ok((_, Err(error))) => {
+            let error = work::outcome_unknown(id, error);
+            Finished { outcome: Ok(Err(error)), close: Some(CloseReason::Broken) }
+        }
+        Err(Ok(error)) => Finished { outcome: Ok(Err(error)), close: roll_back(connection) },
+        Err(Err(payload)) => Finished { outcome: Err(payload), close: roll_back(connection) },
+    }
+}
+
+/// Commits in one round trip, and only a transaction that has not failed.
+///
+/// COMMIT of a failed transaction is answered by ROLLBACK and no error, so a plain
+/// commit would report a success that never was. The statement in front of it
+/// fails in that case, and the server then ignores the rest of the message.
+fn commit(transaction: &mut Transaction<'_>) -> Result<(), postgres::Error> {
+    transaction.batch_execute("select 1; commit")
+}
+
+/// An error that leaves the session alive is the server's word that it rolled
+/// back; any other leaves open what it did.
+fn is_told(error: &postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| error.severity() == "ERROR")
+}
+
+/// Rolls back within its bound; returns why the connection must be closed if that
+/// did not work.
+fn roll_back(connection: &mut Conn) -> Option<CloseReason> {
+    // Without a socket nothing could cut a rollback that hangs; closing rolls back
+    // as well.
+    let Some(socket) = connection.lease().managed().socket_copy() else {
+        return Some(CloseReason::Dirty);
+    };
+    let rolled_back = work::bounded(socket, || connection.batch_execute("rollback"));
+    rolled_back.is_err().then_some(CloseReason::Dirty)
+}

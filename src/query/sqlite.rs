@@ -1,0 +1,133 @@
+//! Materialized queries and transactions on SQLite.
+
+use super::work::{self, Ending, Finished};
+use crate::error::Error;
+use crate::guard::PooledConnection;
+use crate::observe::CloseReason;
+use crate::pool::Pool;
+use crate::rows::RowCount;
+use crate::sqlite::Sqlite;
+use rusqlite::{Params, Row, Transaction, TransactionBehavior};
+
+/// Queries that give the connection back before they return.
+///
+/// # Blocking
+///
+/// All of them: for a connection as [`Pool::get`], then on the disk, and on the
+/// locks of other connections for as long as the busy time-out (5 s by default).
+///
+/// # Errors
+///
+/// All of them: those of [`Pool::get`];
+/// [`Driver`](crate::ErrorKind::Driver) with the `rusqlite::Error` as the source;
+/// [`RowLimit`](crate::ErrorKind::RowLimit).
+impl Pool<Sqlite> {
+    /// Runs a statement and returns what the closure makes of each row, at most
+    /// `row_limit`.
+    ///
+    /// ```
+    /// use poolwarden::{Pool, Sqlite};
+    ///
+    /// let pool = Pool::builder().max_size(1).build(Sqlite::memory())?;
+    /// pool.execute_batch("create table t (n integer); insert into t values (1), (2)")?;
+    /// // One connection, and yet statements inside the loop: no row holds it.
+    /// for n in pool.query("select n from t", [], |row| row.get::<_, i64>(0))? {
+    ///     pool.execute("insert into t values (?1)", [n + 10])?;
+    /// }
+    /// # Ok::<(), poolwarden::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn query<T, P, F>(&self, sql: &str, params: P, mut map: F) -> Result<Vec<T>, Error>
+    where
+        P: Params,
+        F: FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    {
+        let connection = work::check_out(self)?;
+        let mut count = RowCount::new(self.engine().warden().config().row_limit);
+        let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+        let mut rows = statement.query(params).map_err(failed)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(failed)? {
+            count.admit()?;
+            found.push(map(row).map_err(failed)?);
+        }
+        Ok(found)
+    }
+
+    /// Runs a statement and returns how many rows it changed.
+    #[track_caller]
+    pub fn execute<P: Params>(&self, sql: &str, params: P) -> Result<usize, Error> {
+        let connection = work::check_out(self)?;
+        connection.execute(sql, params).map_err(failed)
+    }
+
+    /// Runs a text of several statements without parameters.
+    #[track_caller]
+    pub fn execute_batch(&self, sql: &str) -> Result<(), Error> {
+        let connection = work::check_out(self)?;
+        connection.execute_batch(sql).map_err(failed)
+    }
+
+    /// Runs a closure in a transaction: commits on `Ok`, rolls back on `Err` and
+    /// on a panic, which goes on once the connection is safe.
+    ///
+    /// The transaction takes the write lock at once (`BEGIN IMMEDIATE`): one that
+    /// reads first and writes later could not wait for another writer.
+    ///
+    /// # Errors
+    ///
+    /// The closure's own; those of [`Pool::get`];
+    /// [`Driver`](crate::ErrorKind::Driver) if it could not begin or commit.
+    ///
+    /// ```
+    /// use poolwarden::{Error, Pool, Sqlite};
+    ///
+    /// let pool = Pool::builder().build(Sqlite::memory())?;
+    /// pool.execute_batch("create table t (n integer)")?;
+    /// let undone: Result<(), Error> = pool.transaction(|tx| {
+    ///     tx.execute("insert into t values (1)", [])?;
+    ///     Err(Error::caller("changed my mind"))
+    /// });
+    /// assert!(undone.is_err());
+    /// assert!(pool.query("select n from t", [], |row| row.get::<_, i64>(0))?.is_empty());
+    /// # Ok::<(), poolwarden::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn transaction<T>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut connection = work::check_out(self)?;
+        let finished = transact(&mut connection, work);
+        work::finish(connection, finished)
+    }
+}
+
+/// Begins, runs the closure, and ends the transaction, whatever happens.
+fn transact<T>(
+    connection: &mut PooledConnection<Sqlite>,
+    work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
+) -> Finished<T> {
+    let immediate = TransactionBehavior::Immediate;
+    let outcome = match connection.transaction_with_behavior(immediate) {
+        Err(error) => Ok(Err(failed(error))),
+        Ok(mut transaction) => match work::run(|| work(&mut transaction)) {
+            Ending::Commit(value) => Ok(transaction.commit().map(|()| value).map_err(failed)),
+            Ending::Rollback(error) => {
+                let _ = transaction.rollback();
+                Ok(Err(error))
+            }
+            Ending::Unwind(payload) => {
+                let _ = transaction.rollback();
+                Err(payload)
+            }
+        },
+    };
+    // Free: SQLite keeps it in memory.
+    let close = (!connection.is_autocommit()).then_some(CloseReason::Dirty);
+    Finished { outcome, close }
+}
+
+fn failed(error: rusqlite::Error) -> Error {
+    Error::driver("the statement failed", error)
+}

@@ -1,0 +1,105 @@
+//! What the queries of all drivers share.
+
+use crate::driver::Driver;
+use crate::error::{Error, ErrorKind};
+use crate::fence::fence;
+use crate::guard::PooledConnection;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use crate::liveness::Descriptor;
+use crate::observe::CloseReason;
+use crate::pool::Pool;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use crate::watchdog;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use std::sync::Arc;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use std::time::{Duration, Instant};
+
+/// Checks out a connection for work on this thread.
+///
+/// Unlike `get`, this is refused inside an async runtime even if a connection is
+/// idle: the statement itself would block, or panic in the driver.
+#[track_caller]
+pub(super) fn check_out<D: Driver>(pool: &Pool<D>) -> Result<PooledConnection<D>, Error> {
+    let driver = pool.driver();
+    if !fence(|| driver.may_block_here()).unwrap_or(true) {
+        let text = format!(
+            "pool {}: a query blocks, and this thread runs an async runtime: move the work to \
+             spawn_blocking or web::block",
+            pool.name()
+        );
+        return Err(Error::new(ErrorKind::AsyncContext, text));
+    }
+    pool.get()
+}
+
+/// How the closure of a transaction ended.
+pub(super) enum Ending<T> {
+    Commit(T),
+    Rollback(Error),
+    Unwind(Box<dyn Any + Send>),
+}
+
+/// Runs a transaction's closure. A panic is held until the connection is safe.
+pub(super) fn run<T>(work: impl FnOnce() -> Result<T, Error>) -> Ending<T> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => Ending::Commit(value),
+        Ok(Err(error)) => Ending::Rollback(error),
+        Err(payload) => Ending::Unwind(payload),
+    }
+}
+
+/// What a transaction leaves behind.
+pub(super) struct Finished<T> {
+    /// The closure's result, or the panic to go on with.
+    pub(super) outcome: Result<Result<T, Error>, Box<dyn Any + Send>>,
+    /// Why the connection must be closed, if it is not clean.
+    pub(super) close: Option<CloseReason>,
+}
+
+/// Brings the connection to safety, then lets the result, or the panic, go on.
+pub(super) fn finish<D: Driver, T>(
+    connection: PooledConnection<D>,
+    finished: Finished<T>,
+) -> Result<T, Error> {
+    match finished.close {
+        Some(reason) => PooledConnection::abandon(connection, reason),
+        None => drop(connection),
+    }
+    finished.outcome.unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// How long a rollback may take before its connection is cut instead.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+const ROLLBACK_BOUND: Duration = Duration::from_secs(2);
+
+/// Runs a rollback whose socket is shut down if it takes too long.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) fn bounded<T>(socket: Descriptor, rollback: impl FnOnce() -> T) -> T {
+    let bite = move || {
+        socket.abort();
+        None
+    };
+    let watch = watchdog::arm(Instant::now() + ROLLBACK_BOUND, Arc::new(bite));
+    let outcome = rollback();
+    drop(watch);
+    outcome
+}
+
+/// The error of a query that must return one row and did not.
+#[cfg(feature = "postgres")]
+pub(super) fn row_count(found: usize, expected: &str) -> Error {
+    Error::new(ErrorKind::RowCount, format!("the query returned {found} rows, not {expected}"))
+}
+
+/// The connection was lost while the server may have committed.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) fn outcome_unknown(connection: u64, cause: impl Into<crate::BoxError>) -> Error {
+    let text = format!(
+        "connection {connection} was lost during COMMIT: the transaction may or may not have \
+         been committed"
+    );
+    Error::new(ErrorKind::OutcomeUnknown, text).with_source(cause)
+}
