@@ -88,6 +88,10 @@ impl Error {
     }
 
     /// The driver's error while it did `what` for one of the pool's own methods.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
+        allow(dead_code)
+    )]
     pub(crate) fn driver(what: &'static str, cause: impl Into<BoxError>) -> Error {
         Error::new(ErrorKind::Driver, what).with_source(cause)
     }

@@ -29,6 +29,7 @@ mod r2d2;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod resolve;
 mod retry;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod rows;
 #[cfg(feature = "sqlite")]
 mod sqlite;

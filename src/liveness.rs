@@ -215,6 +215,7 @@ fn get_option<T: Copy>(
 
 /// Duplicates descriptor number `raw` if it is the socket between these two
 /// addresses; the number may be anybody's, so the duplicate is what is asked.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 pub(crate) fn verified_duplicate(
     raw: RawFd,
     local: SocketAddr,
