@@ -1,6 +1,7 @@
 //! One server process of ours: started, signalled, frozen, reaped.
 
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -40,8 +41,8 @@ impl Daemon {
         assert!(child.is_none(), "the server runs already");
         let log = self.open_log();
         let mut command = self.account.command(Path::new("/bin/sh"), &self.folder);
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command
+            .process_group(0)
             .args(["-c", LAUNCH, "launch"])
             .arg(self.pid_file())
             .arg(self.last_signal.as_str().trim_start_matches("SIG"))

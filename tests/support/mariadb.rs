@@ -20,13 +20,15 @@ use nix::sys::signal::Signal;
 
 use crate::daemon::Daemon;
 use crate::wait::eventually;
-use crate::{port, scratch, skip};
+use crate::{copy, port, scratch, skip};
 
 pub use conf::Conf;
 pub use control::Process;
 pub use database::Database;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long a server may be silent before it is asked again whether it is ready.
+const ANSWER_LIMIT: Duration = Duration::from_millis(300);
 /// How often a start is tried again on another port.
 const PORTS_TO_TRY: usize = 5;
 
@@ -105,7 +107,7 @@ impl Server {
     fn prepare(conf: Conf) -> Server {
         let account = programs::account();
         let folder = scratch::folder("my", account);
-        crate::copy::folder(template::folder(), &folder.join("data"));
+        copy::folder(template::folder(), &folder.join("data"));
         let daemon = Daemon::new(&folder, account, Signal::SIGKILL);
         Server { daemon, folder, port: port::unused(), conf }
     }
@@ -116,6 +118,9 @@ impl Server {
             format!("--socket={}", self.socket().display()),
             format!("--pid-file={}", self.folder.join("mariadbd.pid").display()),
             format!("--port={}", self.port),
+            // A server that starts deletes every `#sql` file in its folder for
+            // temporary tables: in a shared one, those of its running neighbours.
+            format!("--tmpdir={}", self.folder.display()),
         ]);
         arguments.extend(self.conf.arguments());
         self.daemon.start(&programs::path("mariadbd"), &arguments);
@@ -211,8 +216,7 @@ impl Server {
         let Ok(mut stream) = UnixStream::connect(self.socket()) else {
             return false;
         };
-        let limit = Some(Duration::from_secs(1));
-        stream.set_read_timeout(limit).expect("one second is no zero timeout");
+        stream.set_read_timeout(Some(ANSWER_LIMIT)).expect("no zero timeout");
         stream.read_exact(&mut [0]).is_ok()
     }
 }

@@ -6,8 +6,10 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{LazyLock, Mutex, PoisonError};
+
+use socket2::{Domain, Socket, Type};
 
 const LOWEST: u16 = 10_001;
 /// One past the highest port: Linux's ephemeral range begins here by default.
@@ -24,12 +26,23 @@ pub fn unused() -> u16 {
     let mut handed_out = HANDED_OUT.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..1000 {
         let port = random_odd();
-        if !handed_out.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if !handed_out.contains(&port) && is_free(port) {
             handed_out.insert(port);
             return port;
         }
     }
     panic!("no free odd port between {LOWEST} and {END}");
+}
+
+// Bound and never listening: while another thread starts a process, that process has
+// a copy of each descriptor, and a listener of ours would seem to be somebody's.
+fn is_free(port: u16) -> bool {
+    let bind = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())
+    };
+    bind().is_ok()
 }
 
 fn random_odd() -> u16 {
@@ -47,5 +60,13 @@ mod tests {
         let ports: HashSet<u16> = (0..200).map(|_| unused()).collect();
         assert_eq!(ports.len(), 200);
         assert!(ports.iter().all(|port| port % 2 == 1 && (LOWEST..END).contains(port)));
+    }
+
+    #[test]
+    fn a_port_with_a_listener_is_not_free() {
+        let port = unused();
+        assert!(is_free(port));
+        let _listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("free");
+        assert!(!is_free(port));
     }
 }

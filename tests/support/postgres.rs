@@ -12,6 +12,7 @@ mod template;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use nix::sys::signal::Signal;
 
 use crate::daemon::Daemon;
 use crate::wait::eventually;
-use crate::{port, scratch, skip};
+use crate::{copy, port, process, scratch, skip};
 
 pub use conf::Conf;
 pub use control::Backend;
@@ -107,7 +108,7 @@ impl Server {
         let sockets = folder.join("s");
         fs::create_dir(&sockets).expect("the server's folder can be written");
         account.own(&sockets);
-        crate::copy::folder(template::folder(), &folder.join("data"));
+        copy::folder(template::folder(), &folder.join("data"));
         conf.write(&folder.join("data"));
         let daemon = Daemon::new(&folder, account, Signal::SIGQUIT);
         Server { daemon, folder, port: port::unused() }
@@ -179,7 +180,7 @@ impl Server {
     /// [`Server::wait_stopped`].
     pub fn stop_smart(&self) {
         let before = self.smart_requests();
-        crate::process::send(self.daemon.pid(), Signal::SIGTERM);
+        process::send(self.daemon.pid(), Signal::SIGTERM);
         let noted = || self.daemon.ended() || self.smart_requests() > before;
         assert!(eventually(START_LIMIT, noted), "no answer to SIGTERM:\n{}", self.log_text());
     }
@@ -235,13 +236,13 @@ impl Server {
 
     /// Stops only the postmaster: clients are served, new ones get no answer.
     pub fn freeze_postmaster_only(&self) {
-        crate::process::freeze(self.daemon.pid());
+        process::freeze(self.daemon.pid());
     }
 
     /// Stops one backend in mid-step.
     pub fn freeze_backend(&self, pid: i32) {
         self.assert_backend(pid);
-        crate::process::freeze(pid);
+        process::freeze(pid);
     }
 
     /// Lets all that was frozen run again.
@@ -254,18 +255,18 @@ impl Server {
     /// Returns once the postmaster knows; [`Server::wait_ready`] waits for the rest.
     pub fn kill9_backend(&self, pid: i32) {
         self.assert_backend(pid);
-        crate::process::send(pid, Signal::SIGKILL);
-        let reaped = eventually(START_LIMIT, || crate::process::vanished(pid));
+        process::send(pid, Signal::SIGKILL);
+        let reaped = eventually(START_LIMIT, || process::vanished(pid));
         assert!(reaped, "the postmaster did not reap backend {pid}");
     }
 
     fn assert_backend(&self, pid: i32) {
-        let ours = crate::process::children_of(self.daemon.pid()).contains(&pid);
+        let ours = process::children_of(self.daemon.pid()).contains(&pid);
         assert!(ours, "process {pid} is no backend of this server");
     }
 
-    pub(crate) fn program(&self, name: &str) -> std::process::Command {
-        let mut command = std::process::Command::new(programs::path(name));
+    fn psql(&self) -> Command {
+        let mut command = Command::new(programs::path("psql"));
         command.env_clear().env("LC_ALL", "C").env("PGCONNECT_TIMEOUT", "20");
         command.env("PGAPPNAME", control::APPLICATION);
         command.arg("-h").arg(self.socket_dir()).args(["-p", &self.port.to_string()]);
@@ -291,7 +292,7 @@ fn remove_shared_memory(lock_file: &Path) {
     let text = fs::read_to_string(lock_file).unwrap_or_default();
     let id = text.lines().nth(6).and_then(|line| line.split_whitespace().nth(1));
     if let Some(id) = id {
-        let _ = std::process::Command::new("ipcrm").args(["-m", id]).output();
+        let _ = Command::new("ipcrm").args(["-m", id]).output();
     }
 }
 

@@ -4,11 +4,12 @@ pub mod mysql;
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+
+use socket2::SockRef;
 
 use crate::port;
 
@@ -18,6 +19,7 @@ use crate::port;
 /// at the latest when their peer closes and they read or write.
 pub struct Script {
     addr: SocketAddr,
+    listener: Arc<TcpListener>,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
@@ -30,15 +32,17 @@ struct Shared {
 
 /// Starts a listener that runs `script` for each connection, on a thread of its own.
 ///
-/// The stream is the only handle of its socket: when the script drops it, the peer sees it.
+/// The stream is the only handle of its socket in this process: when the script drops it, the
+/// peer sees it. That may take a moment while another thread starts a process, which has a
+/// copy until its exec; a `shutdown` is seen at once.
 pub fn serve(script: impl Fn(TcpStream) + Send + Sync + 'static) -> Script {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port::unused()));
-    let listener = TcpListener::bind(addr).expect("the port was free just now");
+    let listener = Arc::new(TcpListener::bind(addr).expect("the port was free just now"));
     let shared = Arc::<Shared>::default();
-    let theirs = Arc::clone(&shared);
-    let accept = move || accept(&listener, &theirs, &Arc::new(script));
+    let theirs = (Arc::clone(&listener), Arc::clone(&shared));
+    let accept = move || accept(&theirs.0, &theirs.1, &Arc::new(script));
     let accepting = spawn("script-door", accept);
-    Script { addr, shared, accepting: Some(accepting) }
+    Script { addr, listener, shared, accepting: Some(accepting) }
 }
 
 fn accept<F>(listener: &TcpListener, shared: &Shared, script: &Arc<F>)
@@ -94,9 +98,9 @@ impl fmt::Debug for Script {
 impl Drop for Script {
     fn drop(&mut self) {
         self.shared.ends.store(true, Ordering::SeqCst);
-        // Wakes the thread that waits in accept.
-        let woken = TcpStream::connect_timeout(&self.addr, Duration::from_secs(5));
-        if let (Ok(_), Some(accepting)) = (woken, self.accepting.take()) {
+        // Refuses at once, and ends the wait in accept; a close would do neither.
+        let _ = SockRef::from(&*self.listener).shutdown(Shutdown::Both);
+        if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();
         }
     }

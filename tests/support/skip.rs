@@ -10,21 +10,33 @@ use std::thread;
 ///
 /// When the environment has `REQUIRE_SERVERS=1`.
 pub(crate) fn missing(product: &str) {
+    let required = env::var("REQUIRE_SERVERS").is_ok_and(|value| value == "1");
     let test = thread::current().name().unwrap_or("a test").to_owned();
-    let why = format!("no {product} server binaries found");
-    if env::var("REQUIRE_SERVERS").is_ok_and(|value| value == "1") {
-        panic!("REQUIRE_SERVERS=1, but {test} has {why}");
+    match verdict(product, &test, required) {
+        // Not `eprintln!`: the test harness hides what a passing test prints.
+        Ok(skipped) => drop(writeln!(io::stderr(), "{skipped}")),
+        Err(failed) => panic!("{failed}"),
     }
-    // Not `eprintln!`: the test harness hides what a passing test prints.
-    let _ = writeln!(io::stderr(), "skipped: {test}: {why}");
+}
+
+fn verdict(product: &str, test: &str, required: bool) -> Result<String, String> {
+    let why = format!("{test}: no {product} server binaries found");
+    if required {
+        Err(format!("REQUIRE_SERVERS=1, but {why}"))
+    } else {
+        Ok(format!("skipped: {why}"))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::verdict;
+
     #[test]
     fn a_missing_server_is_an_error_only_when_servers_are_required() {
-        let required = std::env::var("REQUIRE_SERVERS").is_ok_and(|value| value == "1");
-        let outcome = std::panic::catch_unwind(|| super::missing("Nosuch"));
-        assert_eq!(outcome.is_err(), required);
+        let skipped = "skipped: t: no PostgreSQL server binaries found".to_owned();
+        assert_eq!(verdict("PostgreSQL", "t", false), Ok(skipped));
+        let failed = "REQUIRE_SERVERS=1, but t: no PostgreSQL server binaries found".to_owned();
+        assert_eq!(verdict("PostgreSQL", "t", true), Err(failed));
     }
 }

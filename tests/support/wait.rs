@@ -13,18 +13,19 @@ const COMM_LENGTH: usize = 15;
 
 /// Returns whether `condition` became true within `timeout`.
 ///
-/// The condition is asked at least once, and once more at the very end.
+/// The condition is asked at least once, and for the last time not before the timeout.
 #[must_use]
 pub fn eventually(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + timeout;
     loop {
+        let left = deadline.saturating_duration_since(Instant::now());
         if condition() {
             return true;
         }
-        if Instant::now() >= deadline {
-            return condition();
+        if left.is_zero() {
+            return false;
         }
-        thread::sleep(POLL);
+        thread::sleep(left.min(POLL));
     }
 }
 
@@ -58,7 +59,8 @@ pub fn within<T>(limit: Duration, call: impl FnOnce() -> T) -> (T, Duration) {
 
 /// Returns the names of this process's threads that begin with `prefix`.
 ///
-/// Linux cuts a thread's name after 15 bytes, so the prefix is cut as well.
+/// Linux cuts a thread's name after 15 bytes, so the prefix is cut as well. A thread may
+/// be listed for a moment after it was joined.
 pub fn threads_named(prefix: &str) -> Vec<String> {
     let prefix = &prefix.as_bytes()[..prefix.len().min(COMM_LENGTH)];
     let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
@@ -131,7 +133,8 @@ mod tests {
         }));
         drop(stop);
         handle.join().expect("the thread does not panic");
-        assert!(threads_named("support-wait-test-thread").is_empty());
+        let gone = || threads_named("support-wait-test-thread").is_empty();
+        assert!(eventually(Duration::from_secs(5), gone));
     }
 
     #[test]

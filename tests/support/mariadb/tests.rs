@@ -1,14 +1,16 @@
 use super::*;
 use crate::process;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 const SOON: Duration = Duration::from_secs(10);
 
 /// Holds a connection open as this user.
-fn client(server: &Server, user: &str) -> std::process::Child {
-    let mut client = std::process::Command::new(programs::path("mariadb"));
+fn client(server: &Server, user: &str) -> Child {
+    let mut client = Command::new(programs::path("mariadb"));
     client.args(["--no-defaults", "--batch", "--password=app", "--user", user]);
     client.arg(format!("--socket={}", server.socket().display()));
-    let child = client.stdin(std::process::Stdio::piped()).spawn().expect("mariadb starts");
+    let child = client.stdin(Stdio::piped()).spawn().expect("mariadb starts");
     assert!(eventually(SOON, || server.processlist().iter().any(|process| process.user == user)));
     child
 }
@@ -146,7 +148,7 @@ fn the_driver_connects_by_tcp_and_by_unix_socket() {
 fn how_long_a_start_takes() {
     crate::require!(mariadb);
     let timed = |what: &str, step: &mut dyn FnMut()| {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         step();
         println!("mariadb {what}: {:?}", start.elapsed());
     };

@@ -1,6 +1,7 @@
 //! What the test does to a server through `psql`, as its superuser.
 
-use std::io::Write;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use crate::wait::eventually;
 const FIELD_END: char = '\u{1f}';
 /// The name our own connections bear: one of them may still be ending.
 pub(super) const APPLICATION: &str = "support-control";
+
+/// How long a server may be silent before it is asked again whether it is ready.
+const ANSWER_LIMIT: Duration = Duration::from_millis(300);
 
 /// A client's backend, as `pg_stat_activity` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +37,7 @@ impl Server {
     /// With psql's words, when a statement fails.
     #[track_caller]
     pub fn sql(&self, db: &str, text: &str) -> Vec<Vec<String>> {
-        let mut psql = self.program("psql");
+        let mut psql = self.psql();
         psql.args(["-XqAt0", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", db]);
         psql.args(["-F", &FIELD_END.to_string(), "-f", "-"]);
         let piped = psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -97,14 +101,26 @@ impl Server {
         rows.len()
     }
 
-    /// Returns whether the server accepts connections within `timeout`.
+    /// Returns whether the server lets a client in within `timeout`.
     #[must_use]
     pub fn wait_ready(&self, timeout: Duration) -> bool {
-        eventually(timeout, || {
-            // An ended server's process id is gone, and so is its socket.
-            let asked = self.program("pg_isready").args(["-q", "-t", "1"]).status();
-            asked.expect("pg_isready starts").success()
-        })
+        eventually(timeout, || self.lets_in().unwrap_or(false))
+    }
+
+    // PostgreSQL docs, "Message Formats": R asks for, or ends, the authentication;
+    // an E in its place is a refusal. X takes leave.
+    fn lets_in(&self) -> io::Result<bool> {
+        let socket = self.socket_dir().join(format!(".s.PGSQL.{}", self.port()));
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        let words = format!("user\0postgres\0application_name\0{APPLICATION}\0\0");
+        let length = (8 + words.len()) as u32;
+        let startup = [&length.to_be_bytes()[..], &[0, 3, 0, 0], words.as_bytes()].concat();
+        stream.write_all(&startup)?;
+        let mut first = [0];
+        stream.read_exact(&mut first)?;
+        stream.write_all(&[b'X', 0, 0, 0, 4])?;
+        Ok(first == *b"R")
     }
 }
 

@@ -14,7 +14,7 @@ static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     let in_path = env::var_os("PATH").unwrap_or_default();
     let candidates = debian_folders().into_iter().chain(env::split_paths(&in_path));
     let complete = |folder: &PathBuf| {
-        ["postgres", "initdb", "psql", "pg_isready"].iter().all(|name| folder.join(name).is_file())
+        ["postgres", "initdb", "psql"].iter().all(|name| folder.join(name).is_file())
     };
     candidates.into_iter().find(complete)
 });

@@ -1,5 +1,6 @@
 use super::*;
-use crate::process;
+use std::process::{Child, Stdio};
+use std::time::Instant;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -8,10 +9,10 @@ fn answer(server: &Server) -> String {
 }
 
 /// Holds a backend open; its name is the `application_name`.
-fn client(server: &Server, name: &str) -> std::process::Child {
-    let mut psql = server.program("psql");
+fn client(server: &Server, name: &str) -> Child {
+    let mut psql = server.psql();
     psql.env("PGAPPNAME", name).args(["-XqAt", "-U", "postgres"]);
-    let child = psql.stdin(std::process::Stdio::piped()).spawn().expect("psql starts");
+    let child = psql.stdin(Stdio::piped()).spawn().expect("psql starts");
     assert!(eventually(SOON, || server.backends(name).len() == 1));
     child
 }
@@ -40,7 +41,7 @@ fn settings_and_access_rules_are_taken() {
     });
     assert_eq!(server.sql("postgres", "SHOW work_mem"), [["7MB"]]);
     server.sql("postgres", "CREATE ROLE locked LOGIN");
-    let mut psql = server.program("psql");
+    let mut psql = server.psql();
     let output = psql.args(["-XU", "locked", "postgres"]).output().expect("psql starts");
     assert!(String::from_utf8_lossy(&output.stderr).contains("pg_hba.conf rejects"));
     assert!(server.log_text().contains("ready to accept connections"));
@@ -137,7 +138,7 @@ fn a_dropped_server_leaves_no_process_folder_or_segment() {
         assert!(process::vanished(pid));
         assert!(eventually(SOON, || children.iter().all(|child| process::ended(*child))));
         assert!(!folder.exists());
-        let list = std::process::Command::new("ipcs").arg("-m").output().expect("ipcs starts");
+        let list = Command::new("ipcs").arg("-m").output().expect("ipcs starts");
         let list = String::from_utf8_lossy(&list.stdout).into_owned();
         assert!(!list.split_whitespace().any(|word| word == segment), "{list}");
     }
@@ -163,7 +164,7 @@ fn the_driver_connects_by_tcp_and_by_unix_socket() {
 fn how_long_a_start_takes() {
     crate::require!(postgres);
     let timed = |what: &str, step: &mut dyn FnMut()| {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         step();
         println!("postgres {what}: {:?}", start.elapsed());
     };

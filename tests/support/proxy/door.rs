@@ -1,7 +1,7 @@
 //! The proxy's listener and the thread that accepts.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,15 +25,16 @@ pub(super) struct Door {
     upstream: SocketAddr,
     shared: Arc<Shared>,
     mode: Mode,
-    /// `None` while refusing.
-    listener: Option<TcpListener>,
+    /// Keeps the port also while it refuses.
+    listener: TcpListener,
     /// Connections of our own that fill the backlog.
     fillers: Vec<TcpStream>,
 }
 
 impl Door {
     pub(super) fn open(addr: SocketAddr, upstream: SocketAddr, shared: Arc<Shared>) -> Door {
-        let listener = Some(listen(addr));
+        let listener = TcpListener::bind(addr).expect("the port is ours");
+        listener.set_nonblocking(true).expect("a listener can be made non-blocking");
         Door { addr, upstream, shared, mode: Mode::Pass, listener, fillers: Vec::new() }
     }
 
@@ -60,33 +61,38 @@ impl Door {
     }
 
     fn accepting(&self) -> Option<&TcpListener> {
-        self.listener.as_ref().filter(|_| self.mode != Mode::FullBacklog)
+        let accepts = !matches!(self.mode, Mode::Refuse | Mode::FullBacklog);
+        accepts.then_some(&self.listener)
     }
 
     fn change(&mut self, mode: Mode) {
-        self.mode = mode;
-        match self.mode {
-            Mode::Refuse => {
-                self.listener = None;
-                self.fillers.clear();
-            }
+        match &mode {
+            Mode::Refuse => self.refuse(),
             Mode::FullBacklog => self.fill(),
-            Mode::Pass | Mode::With(_) | Mode::Deaf => {
-                // The same socket where there is one: a client that is being kept
-                // waiting is let in, not refused.
-                let backlog = SockRef::from(self.listener()).listen(BACKLOG);
-                backlog.expect("a listener may change its backlog");
-            }
+            // The same socket: a client that is kept waiting is let in, not refused.
+            Mode::Pass | Mode::With(_) | Mode::Deaf => self.listen(BACKLOG),
         }
+        self.mode = mode;
     }
 
-    fn listener(&mut self) -> &TcpListener {
-        self.listener.get_or_insert_with(|| listen(self.addr))
+    fn listen(&self, backlog: i32) {
+        let listening = SockRef::from(&self.listener).listen(backlog);
+        listening.expect("a bound socket may listen, and change its backlog");
+    }
+
+    // Not by a close: while another thread starts a process, that process has a
+    // copy of the descriptor until its exec, and the socket would go on listening.
+    // Linux takes a shut down listener out of service at once, and lets it listen again.
+    fn refuse(&mut self) {
+        if self.mode != Mode::Refuse {
+            let refused = SockRef::from(&self.listener).shutdown(Shutdown::Both);
+            refused.expect("a listening socket can be shut down");
+        }
+        self.fillers.clear();
     }
 
     fn fill(&mut self) {
-        let backlog = SockRef::from(self.listener()).listen(0);
-        backlog.expect("a listener may change its backlog");
+        self.listen(0);
         for _ in self.fillers.len()..MOST_FILLERS {
             match TcpStream::connect_timeout(&self.addr, UNANSWERED) {
                 Ok(filler) => self.fillers.push(filler),
@@ -112,12 +118,4 @@ impl Door {
             self.shared.accepted().push((Instant::now(), Handle::start(client, peer)));
         }
     }
-}
-
-// The standard library sets SO_REUSEADDR: the port can be bound again while old
-// connections through it live on.
-fn listen(addr: SocketAddr) -> TcpListener {
-    let listener = TcpListener::bind(addr).expect("the port is ours");
-    listener.set_nonblocking(true).expect("a listener can be made non-blocking");
-    listener
 }

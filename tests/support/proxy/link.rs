@@ -10,7 +10,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use socket2::SockRef;
 
 use super::inbox::{self, Inbox, Post};
 use super::lane::Lane;
@@ -239,13 +238,18 @@ impl Link {
 
     fn close(&mut self) {
         let _ = close_gently(&self.client);
+        if let Some(upstream) = &self.upstream {
+            let _ = upstream.shutdown(Shutdown::Both);
+        }
         self.over = true;
     }
 
-    // "socket(7)", SO_LINGER: a close with no time to linger sends a RST.
+    // Not by a close with no time to linger: while another thread starts a process,
+    // that process has a copy of the descriptor until its exec, and no RST is sent.
+    // "connect(2)", AF_UNSPEC dissolves the association, on Linux by a RST.
     fn reset(&mut self) {
         for stream in [Some(&self.client), self.upstream.as_ref()].into_iter().flatten() {
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = rustix::net::connect_unspec(stream);
         }
         self.over = true;
     }
