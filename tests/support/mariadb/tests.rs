@@ -143,6 +143,20 @@ fn the_driver_connects_by_tcp_and_by_unix_socket() {
     }
 }
 
+#[cfg(feature = "mysql")]
+#[test]
+fn the_driver_stays_behind_a_proxy() {
+    crate::require!(mariadb);
+    let db = shared().fresh_database();
+    let proxy = crate::proxy::Proxy::to_port(shared().port());
+    let opts = ::mysql::Opts::from_url(&db.url_via(proxy.port())).expect("the URL is valid");
+    let mut conn = ::mysql::Conn::new(opts).expect("it connects");
+    assert_eq!((proxy.live(), db.processlist().len()), (1, 1));
+    proxy.apply(&crate::proxy::Fault::Rst);
+    assert!(conn.ping().is_err());
+    assert!(eventually(SOON, || db.processlist().is_empty()));
+}
+
 #[test]
 #[ignore = "a measurement: run it alone, with --nocapture"]
 fn how_long_a_start_takes() {

@@ -159,6 +159,20 @@ fn the_driver_connects_by_tcp_and_by_unix_socket() {
     }
 }
 
+#[cfg(feature = "postgres")]
+#[test]
+fn the_driver_stays_behind_a_proxy() {
+    crate::require!(postgres);
+    let db = shared().fresh_database();
+    let proxy = crate::proxy::Proxy::to_port(shared().port());
+    let url = db.url_via(proxy.port());
+    let mut client = ::postgres::Client::connect(&url, ::postgres::NoTls).expect("it connects");
+    assert_eq!((proxy.live(), db.backends().len()), (1, 1));
+    proxy.apply(&crate::proxy::Fault::Rst);
+    assert!(client.simple_query("").is_err());
+    assert!(eventually(SOON, || db.backends().is_empty()));
+}
+
 #[test]
 #[ignore = "a measurement: run it alone, with --nocapture"]
 fn how_long_a_start_takes() {
