@@ -33,7 +33,6 @@ const PORTS_TO_TRY: usize = 5;
 /// A PostgreSQL server of our own; stopped, reaped and removed when dropped.
 #[derive(Debug)]
 pub struct Server {
-    /// First, so that the server is gone before anything else is.
     daemon: Daemon,
     folder: PathBuf,
     port: u16,
