@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub(crate) const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Attempts to open are this far apart while nothing is known to work.
-pub(crate) const ATTEMPT_GAP: Duration = Duration::from_millis(100);
+const ATTEMPT_GAP: Duration = Duration::from_millis(100);
 
 /// The same while an earlier attempt of an outage has not come back yet.
 const STALLED_GAP: Duration = Duration::from_secs(1);
@@ -185,13 +185,21 @@ impl<T, E: Clone> Core<T, E> {
         Join::Queued(place, orders)
     }
 
-    /// Waits for a delivery; `None` when the time was over first. The caller is
-    /// still queued then: it waits again, or leaves.
-    pub(crate) fn wait(&self, place: &Place, until: Instant) -> Option<Delivery<T, E>> {
+    /// Waits for a delivery; `None` when there is none yet. The caller is still
+    /// queued then: it sees to the next attempt and waits again, or leaves.
+    pub(crate) fn wait(
+        &self,
+        place: &Place,
+        deadline: Instant,
+        now: Instant,
+    ) -> Option<Delivery<T, E>> {
         let mut state = self.state.lock();
         if let Some(delivery) = state.fetch(place.ticket) {
             return Some(delivery);
         }
+        // Under the same lock: who looked and sleeps to the deadline is woken when
+        // attempts begin to be spaced after that look.
+        let until = state.next_look(now).map_or(deadline, |look| look.min(deadline));
         wait_until(&place.signal, &mut state, until);
         state.fetch(place.ticket)
     }
@@ -303,7 +311,7 @@ impl<T, E: Clone> Core<T, E> {
         if state.closed {
             self.settled.notify_all();
         }
-        state.plan(&self.budget, now)
+        state.plan_for_all(&self.budget, now)
     }
 
     /// The error of the last attempt to open, if none has succeeded since.
@@ -317,7 +325,7 @@ impl<T, E: Clone> Core<T, E> {
         if state.closed {
             self.settled.notify_all();
         }
-        state.plan(&self.budget, now)
+        state.plan_for_all(&self.budget, now)
     }
 
     /// Takes those idle connections out that are due, the oldest first. Beyond
@@ -385,7 +393,7 @@ impl<T, E: Clone> Core<T, E> {
         }
         state.serve_patient(now);
         state.nudge_head();
-        (Vec::new(), state.plan(&self.budget, now))
+        (Vec::new(), state.plan_for_all(&self.budget, now))
     }
 
     /// Closes the pool: nobody is served any more. Returns the idle connections.
@@ -575,6 +583,25 @@ impl<T, E: Clone> State<T, E> {
             orders.push(Order { permit, ticket });
         }
         orders
+    }
+
+    /// As `plan`; if somebody must wait for the next attempt to be due, all who
+    /// sleep are woken to see to it: they may have looked when none was spaced.
+    fn plan_for_all(&mut self, budget: &Arc<Budget>, now: Instant) -> Vec<Order> {
+        let orders = self.plan(budget, now);
+        if self.queue.len() > self.supply() && !self.may_attempt(now) {
+            for waiting in self.queue.values() {
+                waiting.signal.notify_one();
+            }
+        }
+        orders
+    }
+
+    /// When a waiter must look again although nothing was delivered: while
+    /// attempts are being spaced, whoever waits sees to the next one.
+    fn next_look(&self, now: Instant) -> Option<Instant> {
+        let due = self.last_attempt? + self.attempt_gap();
+        Some(if due > now { due } else { now + ATTEMPT_GAP })
     }
 
     fn undial(&mut self, ticket: Option<u64>) {

@@ -2,7 +2,7 @@
 
 use super::{Engine, Lease, refusal};
 use crate::clock;
-use crate::core::{ATTEMPT_GAP, Delivery, Join, Place, Take};
+use crate::core::{Delivery, Join, Place, Take};
 use crate::driver::Driver;
 use crate::error::Error;
 use crate::fence::fence;
@@ -172,12 +172,7 @@ impl<D: Driver> Visit<'_, D> {
 
     fn wait_in_queue(&self, mut queued: Queued<'_, D>) -> Result<Lease<D>, Error> {
         loop {
-            let now = Instant::now();
-            // While attempts are being spaced, whoever waits sees to the next one.
-            let attempt = self.engine.core.next_attempt();
-            let attempt = attempt.map(|due| if due > now { due } else { now + ATTEMPT_GAP });
-            let until = attempt.map_or(self.deadline, |due| due.min(self.deadline));
-            if let Some(delivery) = queued.wait(until) {
+            if let Some(delivery) = queued.wait(self.deadline, Instant::now()) {
                 return self.accept(delivery);
             }
             let now = Instant::now();
@@ -269,9 +264,10 @@ struct Queued<'a, D: Driver> {
 impl<D: Driver> Queued<'_, D> {
     fn wait(
         &mut self,
-        until: Instant,
+        deadline: Instant,
+        now: Instant,
     ) -> Option<Delivery<Box<crate::managed::Managed<D>>, crate::error::ConnectError>> {
-        let delivery = self.engine.core.wait(self.place.as_ref()?, until)?;
+        let delivery = self.engine.core.wait(self.place.as_ref()?, deadline, now)?;
         self.place = None;
         Some(delivery)
     }

@@ -80,7 +80,8 @@ impl<D: Driver> Engine<D> {
         while let Some(order) = self.core.refill(min_idle, now) {
             self.carry_out(vec![order]);
         }
-        None
+        // An attempt of a caller may have failed just now: nobody comes for us then.
+        self.core.next_attempt().filter(|due| *due > now)
     }
 }
 
