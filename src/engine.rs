@@ -51,12 +51,14 @@ impl<D: Driver> Engine<D> {
             if let Some(engine) = weak.upgrade() {
                 let orders = engine.core.permit_freed(Instant::now());
                 engine.carry_out(orders);
+                // It may be what the filling up to `min_idle` had to wait for.
+                engine.start();
             }
         }));
         engine
     }
 
-    /// Begins to keep `min_idle` connections open.
+    /// Sees to it that `min_idle` connections are open.
     pub(crate) fn start(self: &Arc<Self>) {
         if self.warden.config().min_idle > 0 {
             self.call_keeper();
@@ -199,9 +201,7 @@ impl<D: Driver> Duty<D> {
         }
         let orders = self.engine.core.dial_failed(self.ticket, error, waits, now);
         self.engine.carry_out(orders);
-        if self.engine.warden.config().min_idle > 0 {
-            self.engine.call_keeper();
-        }
+        self.engine.start();
     }
 }
 
