@@ -96,9 +96,9 @@ impl<D: Driver> Managed<D> {
         matches!(self.link(), Link::Hidden)
     }
 
-    /// Tells whether nobody has had it yet.
-    pub(crate) fn was_never_out(&self) -> bool {
-        self.never_out
+    /// Tells whether it was opened since then and nobody has had it yet.
+    pub(crate) fn is_new_since(&self, then: Instant) -> bool {
+        self.never_out && self.idle_since >= then
     }
 
     pub(crate) fn is_too_old(&self, now: Instant) -> bool {

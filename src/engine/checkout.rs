@@ -106,7 +106,7 @@ impl<D: Driver> Visit<'_, D> {
                     (lease, look)
                 }
             };
-            let fresh = lease.managed().was_never_out();
+            let fresh = lease.managed().is_new_since(self.began);
             let fate = match look {
                 Look::Fine => return Ok(lease),
                 Look::Close(fate) => fate,
