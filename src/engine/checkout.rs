@@ -110,9 +110,13 @@ impl<D: Driver> Visit<'_, D> {
             let fate = match look {
                 Look::Fine => return Ok(lease),
                 Look::Close(fate) => fate,
-                Look::AskServer => match self.ping(&mut lease)? {
-                    Ok(()) => return Ok(lease),
-                    Err(fate) => fate,
+                Look::AskServer => match self.ping(&mut lease) {
+                    Ok(Ok(())) => return Ok(lease),
+                    Ok(Err(fate)) => fate,
+                    Err(error) => {
+                        lease.put_back(Instant::now());
+                        return Err(error);
+                    }
                 },
             };
             let silent = fate.reason == CloseReason::PingTimeout;
