@@ -222,7 +222,12 @@ impl<D: Driver> Visit<'_, D> {
         if lease.managed().ping_is_bounded() {
             return Ok(lease.managed_mut().ping(deadline, full));
         }
-        Ok(ping_elsewhere(lease, deadline, full))
+        let verdict = ping_elsewhere(lease, deadline, full);
+        let silent = verdict.as_ref().is_err_and(|fate| fate.reason == CloseReason::PingTimeout);
+        if silent && full {
+            self.engine.warden.suspect(now);
+        }
+        Ok(verdict)
     }
 }
 
@@ -236,7 +241,8 @@ fn ping_elsewhere<D: Driver>(
     let Some(mut managed) = lease.lend() else {
         return Err(Discard::planned(CloseReason::Broken));
     };
-    let (report, answer) = crossbeam_channel::bounded(1);
+    // Without room: what is reported late is reported to nobody, and known to be.
+    let (report, answer) = crossbeam_channel::bounded(0);
     let work = move || {
         let verdict = managed.ping(deadline, full);
         // Nobody listens any more: the connection is closed here.

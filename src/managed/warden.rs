@@ -95,7 +95,7 @@ impl<D: Driver> Warden<D> {
     }
 
     /// A ping that began then got no answer: nothing proven before is proven.
-    pub(super) fn suspect(&self, since: Instant) {
+    pub(crate) fn suspect(&self, since: Instant) {
         let mut latest = self.suspicion.since.lock();
         *latest = (*latest).max(Some(since));
         self.suspicion.raised.store(true, Relaxed);
