@@ -148,7 +148,8 @@ impl<D: Driver> Managed<D> {
         drop(watch);
         let now = Instant::now();
         match answer {
-            Ok(Ok(())) => {
+            // At the deadline its socket was shut down, whatever it has answered.
+            Ok(Ok(())) if now < deadline => {
                 self.verified = now;
                 Ok(())
             }
@@ -156,15 +157,15 @@ impl<D: Driver> Managed<D> {
                 self.warden.totals().count_panic();
                 Err(Discard::planned(CloseReason::Panicked))
             }
-            Ok(Err(_)) if now >= deadline => {
+            Ok(Err(error)) if now < deadline => {
+                let words = Words::new("", error.to_string(), CloseReason::PingFailed);
+                Err(words.into_discard())
+            }
+            Ok(_late) => {
                 if patience_is_full {
                     self.warden.suspect(began);
                 }
                 Err(Discard::planned(CloseReason::PingTimeout))
-            }
-            Ok(Err(error)) => {
-                let words = Words::new("", error.to_string(), CloseReason::PingFailed);
-                Err(words.into_discard())
             }
         }
     }
