@@ -92,10 +92,10 @@ impl<D: Driver> Managed<D> {
     }
 
     fn wants_ping(&self, validation: Validation, now: Instant) -> bool {
-        if matches!(self.link(), Link::InProcess) {
-            return validation == Validation::AlwaysPing;
-        }
         let fresh = self.never_out && !lifetime::idled(self.idle_since, Some(FRESH), now);
+        if matches!(self.link(), Link::InProcess) {
+            return validation == Validation::AlwaysPing && !fresh;
+        }
         let suspected = self.warden.suspected_since().is_some_and(|since| self.verified <= since);
         let idle_for_long = lifetime::idled(self.idle_since, self.warden.config().ping_after, now);
         suspected
