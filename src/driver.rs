@@ -5,6 +5,7 @@ mod attempt;
 pub use attempt::{Attempt, Expired};
 
 use crate::error::{BoxError, ConnectError};
+use crate::limits::ServerLimits;
 use crate::observe::Words;
 use std::time::Instant;
 
@@ -116,6 +117,12 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
+    /// Reads the server's words from an error that a ping returned. Default: none.
+    fn words_of(&self, error: &BoxError) -> Option<Words> {
+        let _ = error;
+        None
+    }
+
     /// Decides about bytes that lie on an idle connection which is still open.
     ///
     /// Default: ask the server by a ping.
@@ -135,6 +142,23 @@ pub trait Driver: Send + Sync + 'static {
     /// connection. Default: yes.
     fn may_block_here(&self) -> bool {
         true
+    }
+
+    /// Reads the server's limits over this connection, by the deadline.
+    ///
+    /// What cannot be known is `None` and no error. Default: nothing is known.
+    ///
+    /// # Errors
+    ///
+    /// Any error: the connection is discarded, the limits stay as they were.
+    fn server_limits(
+        &self,
+        connection: &mut Self::Connection,
+        side: &mut Self::Side,
+        deadline: Instant,
+    ) -> Result<Option<ServerLimits>, BoxError> {
+        let _ = (connection, side, deadline);
+        Ok(None)
     }
 
     /// Makes what stops the statement that runs on a busy connection, called on

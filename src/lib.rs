@@ -16,6 +16,7 @@ mod fence;
 mod guard;
 mod keeper;
 mod lifetime;
+mod limits;
 mod liveness;
 mod managed;
 #[cfg(feature = "mysql")]
@@ -43,6 +44,7 @@ pub use crate::error::{
     BoxError, ConnectError, ConnectFault, Error, ErrorKind, Levels, Phase, Result,
 };
 pub use crate::guard::PooledConnection;
+pub use crate::limits::ServerLimits;
 pub use crate::liveness::Descriptor;
 pub use crate::observe::{CloseReason, Closed, Observer, Opened, Snapshot, Words};
 pub use crate::pool::Pool;

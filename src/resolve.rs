@@ -18,8 +18,11 @@ pub(crate) type Lookup = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send
 #[derive(Clone)]
 pub(crate) struct Resolver {
     lookup: Arc<Lookup>,
-    under_way: Arc<Mutex<HashMap<(String, u16), Arc<Inquiry>>>>,
+    under_way: Arc<Mutex<HashMap<Name, Arc<Inquiry>>>>,
 }
+
+/// A host name with a port.
+type Name = (String, u16);
 
 /// One look-up under way: its answer, and those who wait for it.
 #[derive(Default)]
@@ -103,7 +106,7 @@ impl Resolver {
         Ok(inquiry)
     }
 
-    fn answer(&self, key: &(String, u16), inquiry: &Inquiry) {
+    fn answer(&self, key: &Name, inquiry: &Inquiry) {
         let answer = crate::fence::fence(|| (self.lookup)(&key.0, key.1));
         let answer = match answer {
             Ok(Ok(addresses)) => Ok(addresses),

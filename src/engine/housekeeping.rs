@@ -46,9 +46,12 @@ impl Unasked {
 impl<D: Driver> Engine<D> {
     fn retire(&self, now: Instant) {
         let min_idle = self.warden.config().min_idle;
-        let idle_out = |managed: &Box<Managed<D>>| managed.idled_too_long(now);
-        let aged_out = |managed: &Box<Managed<D>>| managed.is_too_old(now);
-        for managed in self.core.retire_idle(min_idle, idle_out, aged_out) {
+        let due = self.core.retire_idle(
+            min_idle,
+            |managed| managed.idled_too_long(now),
+            |managed| managed.is_too_old(now),
+        );
+        for managed in due {
             let old = managed.is_too_old(now);
             let reason = if old { CloseReason::MaxLifetime } else { CloseReason::IdleTimeout };
             discard(managed, Discard::planned(reason));

@@ -158,8 +158,10 @@ impl<D: Driver> Managed<D> {
                 Err(Discard::planned(CloseReason::Panicked))
             }
             Ok(Err(error)) if now < deadline => {
-                let words = Words::new("", error.to_string(), CloseReason::PingFailed);
-                Err(words.into_discard())
+                let warden = &*self.warden;
+                let words = fence(|| warden.driver().words_of(&error)).ok().flatten();
+                let text = || Words::new("", error.to_string(), CloseReason::PingFailed);
+                Err(words.unwrap_or_else(text).into_discard())
             }
             Ok(_late) => {
                 if patience_is_full {

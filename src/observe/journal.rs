@@ -92,7 +92,7 @@ impl Journal {
 
     fn log_unplanned(&self, event: &Closed<'_>, silent: u64) {
         let code = event.words.map_or("", |words| &*words.code);
-        let said = event.words.map(|words| format!(": the server said {words}"));
+        let said = event.words.map(|words| format!(": {words}"));
         let more = (silent > 0).then(|| format!(" ({silent} more like it since the last line)"));
         log::warn!(
             target: TARGET,

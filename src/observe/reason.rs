@@ -111,7 +111,10 @@ impl Words {
 
 impl fmt::Display for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.code, self.text)
+        match &*self.code {
+            "" => f.write_str(&self.text),
+            code => write!(f, "the server said {code} {}", self.text),
+        }
     }
 }
 

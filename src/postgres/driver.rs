@@ -242,6 +242,10 @@ impl Driver for Postgres {
         words::read(bytes)
     }
 
+    fn words_of(&self, error: &BoxError) -> Option<Words> {
+        words::of(error.downcast_ref::<postgres::Error>()?)
+    }
+
     /// Without TLS the first byte is a message's type: `A` (a notification) and `S`
     /// (a parameter) are harmless; an error, or a notice that ends sessions, is
     /// not. Anything else is asked about.

@@ -48,6 +48,14 @@ fn read_fields(kind: u8, body: &[u8]) -> Option<Words> {
     Some(Words::new(Cow::Owned(code), text, reason))
 }
 
+/// Reads the words from an error that the driver made of them.
+pub(super) fn of(error: &postgres::Error) -> Option<Words> {
+    let server = error.as_db_error()?;
+    let code = server.code().code();
+    let text = format!("{}: {}", server.severity(), server.message());
+    Some(Words::new(code.to_owned(), text, reason_of(code)))
+}
+
 /// PostgreSQL documentation, "Error Codes"; pgbouncer's own errors carry 08P01.
 fn reason_of(code: &str) -> CloseReason {
     match code {

@@ -1,0 +1,127 @@
+//! The cap holds as the server sees it, under churn.
+
+use crate::flavour::{Bare, Flavour, My, Ours, Pg, Subject, fill};
+use poolwarden::{Pool, PooledConnection};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use support::wait::eventually;
+use support::{mariadb, postgres as pg};
+
+const SIZE: u32 = 8;
+const RUN: Duration = Duration::from_secs(3);
+
+/// 64 threads with short lives and random discards, while connections are killed
+/// at random and the server's list is counted. Returns the most it showed.
+fn churn(work: impl Fn() + Sync, kill_one: impl Fn(), sessions: impl Fn() -> usize) -> usize {
+    let stop = AtomicBool::new(false);
+    let until = Instant::now() + RUN;
+    std::thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                while !stop.load(SeqCst) {
+                    work();
+                }
+            });
+        }
+        let mut most = 0;
+        while Instant::now() < until {
+            most = most.max(sessions());
+            if fastrand::u8(..4) == 0 {
+                kill_one();
+            }
+        }
+        stop.store(true, SeqCst);
+        most
+    })
+}
+
+fn ours<F: Flavour>(flavour: &F) -> Ours<F> {
+    let builder = Pool::builder().max_size(SIZE).max_lifetime(Duration::from_millis(200));
+    Ours(builder.build(flavour.driver()).expect("the server is there"))
+}
+
+fn discard_some<F: Flavour>(ours: &Ours<F>) {
+    match fastrand::u8(..20) {
+        0 => PooledConnection::discard(ours.0.get().expect("a connection")),
+        // A kill may hit a connection in use: that is an error of its user.
+        _ => drop(ours.work()),
+    }
+}
+
+fn assert_cap<F: Flavour>(ours: &Ours<F>, most: usize) {
+    assert!(most <= SIZE as usize, "the server showed {most}");
+    let books = ours.0.snapshot();
+    assert_eq!(books.abandoned, 0, "{books}");
+    assert!(books.closed() > 50, "hardly any churn: {books}");
+    let settled = eventually(Duration::from_secs(5), || ours.0.snapshot().closing == 0);
+    let books = ours.0.snapshot();
+    assert!(settled && books.opened - books.closed() == u64::from(books.open), "{books}");
+}
+
+const KILL_ONE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = \
+                        current_database() AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1";
+
+#[test]
+fn postgres_never_shows_more_sessions_than_max_size() {
+    if !pg::available() {
+        return;
+    }
+    let database = pg::shared().fresh_database();
+    let ours = ours(&Pg(database.url()));
+    let sessions = || database.backends().len();
+    let most = churn(|| discard_some(&ours), || drop(database.sql(KILL_ONE)), sessions);
+    assert_cap(&ours, most);
+}
+
+#[test]
+fn postgres_never_shows_more_sessions_than_max_size_in_a_bare_r2d2_pool() {
+    if !pg::available() {
+        return;
+    }
+    let database = pg::shared().fresh_database();
+    let builder = Pool::builder().max_size(SIZE).max_lifetime(Duration::from_millis(200));
+    let manager = builder.manager(Pg(database.url()).driver()).expect("knobs agree");
+    let bare: Bare<Pg> = Bare(manager.builder().build(manager).expect("the server is there"));
+    let sessions = || database.backends().len();
+    let most = churn(|| drop(bare.work()), || drop(database.sql(KILL_ONE)), sessions);
+    assert!(most <= SIZE as usize, "the server showed {most}");
+}
+
+#[test]
+fn mariadb_never_shows_more_sessions_than_max_size() {
+    if !mariadb::available() {
+        return;
+    }
+    let database = mariadb::shared().fresh_database();
+    let ours = ours(&My(database.url()));
+    let sessions = || database.processlist().len();
+    let kill_one = || {
+        let all = database.processlist();
+        if let Some(one) = all.get(fastrand::usize(..all.len().max(1))) {
+            mariadb::shared().kill(one.id);
+        }
+    };
+    let most = churn(|| discard_some(&ours), kill_one, sessions);
+    assert_cap(&ours, most);
+}
+
+#[test]
+fn what_a_frozen_server_does_not_confirm_is_counted_as_abandoned_until_it_thaws() {
+    if !pg::available() {
+        return;
+    }
+    let server = pg::Server::start();
+    let builder = Pool::builder().max_size(4).close_grace(Duration::from_millis(300));
+    let pool = builder.build(Pg(server.url("postgres", "postgres")).driver()).expect("a pool");
+    fill(&pool);
+    server.freeze();
+    let held: Vec<_> = (0..4).map(|_| pool.get().expect("idle")).collect();
+    held.into_iter().for_each(PooledConnection::discard);
+    assert_eq!(pool.snapshot().closing, 4, "{}", pool.snapshot());
+    let grace = eventually(Duration::from_secs(5), || pool.snapshot().abandoned == 4);
+    assert!(grace && pool.snapshot().closing == 0, "{}", pool.snapshot());
+    server.thaw();
+    let thawed = eventually(Duration::from_secs(5), || pool.snapshot().abandoned == 0);
+    assert!(thawed, "{}", pool.snapshot());
+    fill(&pool);
+}

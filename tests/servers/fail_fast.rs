@@ -1,0 +1,189 @@
+//! What waiting cannot heal is told at once; what heals is noticed at once.
+
+use crate::flavour::{Flavour, My, Ours, Pg, Subject};
+use poolwarden::{ConnectFault, ErrorKind, MySql, Pool, Postgres};
+use std::error::Error as _;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use support::proxy::{Mode, Proxy};
+use support::{mariadb, port, postgres as pg};
+
+/// `build` and `get` fail within a second although a caller would wait 30 s; the
+/// driver's own error is the source.
+fn fails_at_once<D, E>(driver: impl Fn() -> D, fault: ConnectFault)
+where
+    D: poolwarden::Driver,
+    E: std::error::Error + 'static,
+{
+    let began = Instant::now();
+    let from_build = Pool::builder().build(driver()).map(drop).expect_err("build fails");
+    let lazy = Pool::builder().build_lazy(driver()).expect("knobs agree");
+    let from_get = lazy.get().map(drop).expect_err("get fails");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    for error in [from_build, from_get] {
+        assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+        assert_eq!(error.connect_error().map(|cause| cause.fault()), Some(fault), "{error}");
+        let source = error.source().expect("the driver's own error");
+        assert!(source.downcast_ref::<E>().is_some(), "not the driver's error: {source:?}");
+    }
+}
+
+#[test]
+fn a_wrong_password_an_unknown_database_and_a_closed_port_are_told_at_once_by_postgres() {
+    if !pg::available() {
+        return;
+    }
+    let server = pg::Server::with(|conf| {
+        conf.hba("host all picky 127.0.0.1/32 scram-sha-256");
+    });
+    server.sql("postgres", "CREATE ROLE picky LOGIN PASSWORD 'right'");
+    let driver = |url: String| move || Postgres::new(&url).expect("a driver");
+    let port = server.port();
+    let wrong = format!("postgres://picky:wrong@127.0.0.1:{port}/postgres");
+    fails_at_once::<_, postgres::Error>(driver(wrong), ConnectFault::Authentication);
+    let unknown = server.url("postgres", "no_such_database");
+    fails_at_once::<_, postgres::Error>(driver(unknown), ConnectFault::UnknownDatabase);
+    let closed = format!("postgres://postgres@127.0.0.1:{}/postgres", port::unused());
+    fails_at_once::<_, postgres::Error>(driver(closed), ConnectFault::Refused);
+    let no_file = "host=/nowhere user=postgres".to_owned();
+    fails_at_once::<_, postgres::Error>(driver(no_file), ConnectFault::Refused);
+}
+
+#[test]
+fn a_wrong_password_an_unknown_database_and_a_closed_port_are_told_at_once_by_mariadb() {
+    if !mariadb::available() {
+        return;
+    }
+    let server = mariadb::shared();
+    let database = server.fresh_database();
+    let driver = |url: String| move || MySql::new(&url).expect("a driver");
+    let (port, user) = (server.port(), database.user());
+    let wrong = format!("mysql://{user}:wrong@127.0.0.1:{port}/{}", database.name());
+    fails_at_once::<_, mysql::Error>(driver(wrong), ConnectFault::Authentication);
+    let closed = format!("mysql://{user}:app@127.0.0.1:{}/x", port::unused());
+    fails_at_once::<_, mysql::Error>(driver(closed), ConnectFault::Refused);
+    let no_file = format!("mysql://{user}:app@localhost/x?socket=%2Fnowhere%2Fsock");
+    fails_at_once::<_, mysql::Error>(driver(no_file), ConnectFault::Refused);
+    server.sql(
+        "CREATE OR REPLACE USER anywhere IDENTIFIED BY 'app'; \
+                GRANT ALL ON *.* TO anywhere",
+    );
+    let unknown = format!("mysql://anywhere:app@127.0.0.1:{port}/no_such_database");
+    fails_at_once::<_, mysql::Error>(driver(unknown), ConnectFault::UnknownDatabase);
+}
+
+#[test]
+fn a_host_without_an_address_is_told_at_once() {
+    let nobody = |_: &str, _: u16| -> io::Result<Vec<SocketAddr>> {
+        Err(io::Error::other("no such host is known"))
+    };
+    let pg =
+        || Postgres::new("postgres://u@nowhere.test/d").expect("a driver").with_resolver(nobody);
+    fails_at_once::<_, io::Error>(pg, ConnectFault::UnknownHost);
+    let my = || MySql::new("mysql://u@nowhere.test/d").expect("a driver").with_resolver(nobody);
+    fails_at_once::<_, io::Error>(my, ConnectFault::UnknownHost);
+}
+
+/// Takes a server away behind a proxy, lets a herd ask, and gives it back.
+fn outage<F: Flavour>(flavour: &F, proxy: &Proxy) {
+    let pool = Pool::builder().max_size(10).build(flavour.driver()).expect("it is there");
+    let ours: Ours<F> = Ours(pool);
+    proxy.set_mode(Mode::Refuse);
+    proxy.apply(&support::proxy::Fault::Fin);
+    let before = ours.0.snapshot().connect_attempts;
+    let (asked, slowest) = storm(&ours, Duration::from_secs(1));
+    let attempts = ours.0.snapshot().connect_attempts - before;
+    assert!(asked > 1_000, "a failing get takes milliseconds: only {asked} in a second");
+    assert!(slowest < Duration::from_millis(500), "one took {slowest:?}");
+    assert!((5..=11).contains(&attempts), "{attempts} attempts in a second");
+    let quiet = ours.0.snapshot().connect_attempts;
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(ours.0.snapshot().connect_attempts, quiet, "nobody asked");
+    let took = recovery(&ours, || proxy.set_mode(Mode::Pass));
+    assert!(took <= Duration::from_millis(150), "first success after {took:?}");
+}
+
+/// 16 threads ask as fast as they can; returns how often, and the longest wait.
+fn storm<F: Flavour>(ours: &Ours<F>, time: Duration) -> (usize, Duration) {
+    let until = Instant::now() + time;
+    let ask = || {
+        let (mut asked, mut slowest) = (0, Duration::ZERO);
+        while Instant::now() < until {
+            let began = Instant::now();
+            let error = ours.0.get().map(drop).expect_err("the server is down");
+            assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+            slowest = slowest.max(began.elapsed());
+            asked += 1;
+            std::thread::yield_now();
+        }
+        (asked, slowest)
+    };
+    std::thread::scope(|scope| {
+        let herd: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
+        let results = herd.into_iter().map(|one| one.join().expect("no panic"));
+        results.fold((0, Duration::ZERO), |all, one| (all.0 + one.0, all.1.max(one.1)))
+    })
+}
+
+/// How long after `open` the first of several asking threads is served.
+fn recovery<F: Flavour>(ours: &Ours<F>, open: impl FnOnce()) -> Duration {
+    let served = AtomicBool::new(false);
+    let ask = || {
+        while !served.load(SeqCst) {
+            if ours.work().is_ok() {
+                served.store(true, SeqCst);
+                return Some(Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        None
+    };
+    std::thread::scope(|scope| {
+        let herd: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        std::thread::sleep(Duration::from_millis(330));
+        open();
+        let accepts = Instant::now();
+        let firsts = herd.into_iter().filter_map(|one| one.join().expect("no panic"));
+        firsts.min().expect("somebody is served").saturating_duration_since(accepts)
+    })
+}
+
+#[test]
+fn an_outage_of_postgres_is_told_in_milliseconds_and_its_end_is_seen_at_once() {
+    if !pg::available() {
+        return;
+    }
+    let database = pg::shared().fresh_database();
+    let proxy = Proxy::to_port(pg::shared().port());
+    outage(&Pg(database.url_via(proxy.port())), &proxy);
+}
+
+#[test]
+fn an_outage_of_mariadb_is_told_in_milliseconds_and_its_end_is_seen_at_once() {
+    if !mariadb::available() {
+        return;
+    }
+    let database = mariadb::shared().fresh_database();
+    let proxy = Proxy::to_port(mariadb::shared().port());
+    outage(&My(database.url_via(proxy.port())), &proxy);
+}
+
+#[test]
+fn a_caller_waits_for_a_server_that_is_starting_and_one_that_does_not_start_is_named() {
+    if !pg::available() {
+        return;
+    }
+    let server = pg::Server::start();
+    let flavour = Pg(server.url("postgres", "postgres"));
+    let pool = Pool::builder().build_lazy(flavour.driver()).expect("knobs agree");
+    let held = flavour.open().expect("a session that a smart shutdown waits for");
+    server.stop_smart();
+    let error = pool.get_timeout(Duration::from_millis(400)).map(drop).expect_err("it stops");
+    assert_eq!(error.kind(), ErrorKind::CheckoutTimeout, "{error}");
+    let cause = error.connect_error().expect("the last connect error");
+    assert_eq!((cause.fault(), cause.code()), (ConnectFault::Starting, Some("57P03")));
+    assert!(error.to_string().contains("57P03"), "{error}");
+    drop(held);
+}

@@ -1,0 +1,194 @@
+//! The ways to reach a server, so that one test body serves them all.
+
+use poolwarden::{Driver, Manager, MySql, Pool, PooledConnection, Postgres};
+use std::fmt::Display;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use support::{mariadb, postgres as pg};
+
+/// One way to reach one server.
+pub trait Flavour: Clone + Send + Sync + 'static {
+    /// Our driver for it.
+    type Driver: Driver<Connection = Self::Connection>;
+    /// The driver crate's own connection.
+    type Connection: Send + 'static;
+
+    /// Makes our driver.
+    fn driver(&self) -> Self::Driver;
+    /// Opens a connection with the driver crate alone.
+    fn open(&self) -> Result<Self::Connection, String>;
+    /// Asks the server for the sum of 20 and 22.
+    fn ask(connection: &mut Self::Connection) -> Result<(), String>;
+}
+
+fn text(error: impl Display) -> String {
+    error.to_string()
+}
+
+fn sum(answer: Option<i64>) -> Result<(), String> {
+    if answer == Some(42) { Ok(()) } else { Err(format!("a wrong answer: {answer:?}")) }
+}
+
+/// PostgreSQL, by whatever its connection string says.
+#[derive(Clone)]
+pub struct Pg(pub String);
+
+impl Flavour for Pg {
+    type Driver = Postgres;
+    type Connection = postgres::Client;
+
+    fn driver(&self) -> Postgres {
+        Postgres::new(&self.0).expect("a driver")
+    }
+
+    fn open(&self) -> Result<postgres::Client, String> {
+        postgres::Client::connect(&self.0, postgres::NoTls).map_err(text)
+    }
+
+    fn ask(connection: &mut postgres::Client) -> Result<(), String> {
+        let row = connection.query_one("select 20::bigint + 22", &[]).map_err(text)?;
+        sum(row.get(0))
+    }
+}
+
+/// MySQL or MariaDB, by whatever its URL says.
+#[derive(Clone)]
+pub struct My(pub String);
+
+impl Flavour for My {
+    type Driver = MySql;
+    type Connection = mysql::Conn;
+
+    fn driver(&self) -> MySql {
+        MySql::new(&self.0).expect("a driver")
+    }
+
+    fn open(&self) -> Result<mysql::Conn, String> {
+        let opts = mysql::Opts::from_url(&self.0).map_err(text)?;
+        let opts = mysql::OptsBuilder::from_opts(opts).prefer_socket(false);
+        mysql::Conn::new(opts).map_err(text)
+    }
+
+    fn ask(connection: &mut mysql::Conn) -> Result<(), String> {
+        use mysql::prelude::Queryable;
+        sum(connection.query_first("select 20 + 22").map_err(text)?)
+    }
+}
+
+/// A name that no other pool of this process has.
+pub fn fresh_name(subject: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{subject}-{}", NEXT.fetch_add(1, SeqCst))
+}
+
+/// Something that gives out connections.
+pub trait Subject: Sync {
+    /// Checks out, asks, checks in.
+    fn work(&self) -> Result<(), String>;
+}
+
+/// Our pool over a flavour.
+pub struct Ours<F: Flavour>(pub Pool<F::Driver>);
+
+impl<F: Flavour> Subject for Ours<F> {
+    fn work(&self) -> Result<(), String> {
+        let mut connection = self.0.get().map_err(text)?;
+        F::ask(&mut connection)
+    }
+}
+
+/// Our manager in a bare r2d2 pool.
+pub struct Bare<F: Flavour>(pub r2d2::Pool<Manager<F::Driver>>);
+
+impl<F: Flavour> Subject for Bare<F> {
+    fn work(&self) -> Result<(), String> {
+        let mut connection = self.0.get().map_err(text)?;
+        F::ask(&mut connection)
+    }
+}
+
+/// The driver's bare connections in a bare r2d2 pool, never validated: the control.
+pub struct Control<F: Flavour>(pub r2d2::Pool<RawManager<F>>);
+
+/// Opens bare connections and believes in them.
+pub struct RawManager<F>(F);
+
+/// An error of the driver, as its text.
+#[derive(Debug)]
+pub struct Text(String);
+
+impl Display for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Text {}
+
+impl<F: Flavour> r2d2::ManageConnection for RawManager<F> {
+    type Connection = F::Connection;
+    type Error = Text;
+
+    fn connect(&self) -> Result<F::Connection, Text> {
+        self.0.open().map_err(Text)
+    }
+
+    fn is_valid(&self, _: &mut F::Connection) -> Result<(), Text> {
+        Ok(())
+    }
+
+    fn has_broken(&self, _: &mut F::Connection) -> bool {
+        false
+    }
+}
+
+impl<F: Flavour> Subject for Control<F> {
+    fn work(&self) -> Result<(), String> {
+        let mut connection = self.0.get().map_err(text)?;
+        F::ask(&mut connection)
+    }
+}
+
+impl<F: Flavour> Control<F> {
+    /// Opens so many connections and leaves them idle.
+    pub fn new(flavour: &F, size: u32) -> Control<F> {
+        let builder = r2d2::Pool::builder().max_size(size).test_on_check_out(false);
+        Control(builder.build(RawManager(flavour.clone())).expect("the server is there"))
+    }
+}
+
+/// Opens all connections of our pool and leaves them idle.
+pub fn fill<D: Driver>(pool: &Pool<D>) {
+    let size = pool.snapshot().max_size;
+    let all: Vec<PooledConnection<D>> =
+        (0..size).map(|_| pool.get().expect("the server is there")).collect();
+    drop(all);
+}
+
+/// Runs so many threads with so many rounds each; returns the errors they saw.
+pub fn herd(subject: &impl Subject, threads: usize, rounds: usize) -> Vec<String> {
+    std::thread::scope(|scope| {
+        let herd: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| (0..rounds).filter_map(|_| subject.work().err()).collect()))
+            .collect();
+        let errors = herd.into_iter().map(|one: std::thread::ScopedJoinHandle<'_, Vec<String>>| {
+            one.join().expect("no panic")
+        });
+        errors.flatten().collect()
+    })
+}
+
+/// A shared server's fresh database, for PostgreSQL over TCP.
+pub fn shared_pg() -> Option<(Pg, pg::Database<'static>)> {
+    pg::available().then(|| {
+        let database = pg::shared().fresh_database();
+        (Pg(database.url()), database)
+    })
+}
+
+/// A shared server's fresh database, for MariaDB over TCP.
+pub fn shared_my() -> Option<(My, mariadb::Database<'static>)> {
+    mariadb::available().then(|| {
+        let database = mariadb::shared().fresh_database();
+        (My(database.url()), database)
+    })
+}

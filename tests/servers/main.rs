@@ -1,0 +1,14 @@
+//! The promises on real servers: each test starts, kills, freezes or fills a
+//! private PostgreSQL or MariaDB.
+
+mod asynchrony;
+mod cap;
+mod dead;
+mod deadlines;
+mod fail_fast;
+mod flavour;
+#[cfg(feature = "sqlite")]
+mod foreign;
+mod lifetime;
+mod rows;
+mod transactions;
