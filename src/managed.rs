@@ -12,6 +12,7 @@ pub(crate) use warden::{InitHook, Warden};
 use crate::budget::Permit;
 use crate::closer::{self, Farewell, Manner};
 use crate::driver::{Driver, Link};
+use crate::fence::Panicked;
 use crate::lifetime;
 use crate::liveness::Descriptor;
 use crate::observe::{CloseReason, Closed, Words};
@@ -43,6 +44,21 @@ pub(crate) struct Managed<D: Driver> {
 pub(crate) struct Parts<D: Driver> {
     pub(crate) connection: D::Connection,
     pub(crate) side: D::Side,
+}
+
+impl<D: Driver> Parts<D> {
+    /// Asks the driver how the connection can be looked at.
+    #[inline]
+    fn link(&self, warden: &Warden<D>) -> Result<Link<'_>, Panicked> {
+        warden.ask(|driver| driver.link(&self.connection, &self.side))
+    }
+
+    fn socket_copy(&self, warden: &Warden<D>) -> Option<Descriptor> {
+        match self.link(warden) {
+            Ok(Link::Socket(socket)) => Descriptor::duplicate(socket).ok(),
+            Ok(Link::InProcess | Link::Hidden) | Err(_) => None,
+        }
+    }
 }
 
 impl<D: Driver> Managed<D> {
@@ -93,7 +109,7 @@ impl<D: Driver> Managed<D> {
 
     /// Tells whether there is no socket to look at.
     pub(crate) fn is_hidden(&self) -> bool {
-        matches!(self.link(), Link::Hidden)
+        matches!(self.link(), Ok(Link::Hidden) | Err(_))
     }
 
     /// Tells whether it was opened since then and nobody has had it yet.
@@ -133,7 +149,7 @@ impl<D: Driver> Managed<D> {
     /// A descriptor of our own for the connection's socket, if it has one.
     pub(crate) fn socket_copy(&self) -> Option<Descriptor> {
         let parts = self.parts.as_ref()?;
-        copy_of(self.warden.driver().link(&parts.connection, &parts.side))
+        parts.socket_copy(&self.warden)
     }
 
     fn report(&mut self, now: Instant) {
@@ -157,14 +173,14 @@ impl<D: Driver> Managed<D> {
         let Some(parts) = self.parts.take() else { return };
         let fate = self.fate.as_ref();
         let manner = if fate.is_some_and(|fate| fate.busy) {
-            let driver = self.warden.driver();
-            driver.canceller(&parts.connection, &parts.side).map_or(Manner::Cut, Manner::Cancel)
+            let stop = self.warden.ask(|driver| driver.canceller(&parts.connection, &parts.side));
+            stop.ok().flatten().map_or(Manner::Cut, Manner::Cancel)
         } else if fate.is_some_and(|fate| fate.reason.peer_is_gone()) {
             Manner::Cut
         } else {
             Manner::Orderly
         };
-        let socket = copy_of(self.warden.driver().link(&parts.connection, &parts.side));
+        let socket = parts.socket_copy(&self.warden);
         closer::submit(Farewell {
             connection: Box::new(parts),
             socket,
@@ -184,13 +200,6 @@ impl<D: Driver> Drop for Managed<D> {
             }
             self.report(Instant::now());
         }
-    }
-}
-
-fn copy_of(link: Link<'_>) -> Option<Descriptor> {
-    match link {
-        Link::Socket(socket) => Descriptor::duplicate(socket).ok(),
-        Link::InProcess | Link::Hidden => None,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::config::Validation;
 use crate::driver::{Driver, Link, Unsolicited};
 use crate::error::BoxError;
-use crate::fence::fence;
+use crate::fence::{Panicked, fence};
 use crate::lifetime;
 use crate::liveness::{self, PeekBuffer, Verdict};
 use crate::observe::{CloseReason, Words};
@@ -79,8 +79,11 @@ impl<D: Driver> Managed<D> {
         if self.is_condemned() {
             return Look::Close(Discard::planned(CloseReason::Condemned));
         }
-        match self.peek() {
-            Look::Fine if self.wants_ping(validation, now) => Look::AskServer,
+        let Ok(link) = self.link() else {
+            return Look::Close(Discard::planned(CloseReason::Panicked));
+        };
+        match self.peek(&link) {
+            Look::Fine if self.wants_ping(&link, validation, now) => Look::AskServer,
             look => look,
         }
     }
@@ -91,36 +94,34 @@ impl<D: Driver> Managed<D> {
         since.is_some_and(|since| self.verified <= since && self.idle_since <= since)
     }
 
-    fn wants_ping(&self, validation: Validation, now: Instant) -> bool {
+    fn wants_ping(&self, link: &Link<'_>, validation: Validation, now: Instant) -> bool {
         let fresh = self.never_out && !lifetime::idled(self.idle_since, Some(FRESH), now);
-        if matches!(self.link(), Link::InProcess) {
+        if matches!(link, Link::InProcess) {
             return validation == Validation::AlwaysPing && !fresh;
         }
         let suspected = self.warden.suspected_since().is_some_and(|since| self.verified <= since);
         let idle_for_long = lifetime::idled(self.idle_since, self.warden.config().ping_after, now);
-        suspected
-            || idle_for_long
-            || !fresh && (self.is_hidden() || validation == Validation::AlwaysPing)
+        let hidden = matches!(link, Link::Hidden);
+        suspected || idle_for_long || !fresh && (hidden || validation == Validation::AlwaysPing)
     }
 
-    pub(super) fn link(&self) -> Link<'_> {
+    #[inline]
+    pub(super) fn link(&self) -> Result<Link<'_>, Panicked> {
         match &self.parts {
-            Some(parts) => self.warden.driver().link(&parts.connection, &parts.side),
-            None => Link::Hidden,
+            Some(parts) => parts.link(&self.warden),
+            None => Ok(Link::Hidden),
         }
     }
 
     /// Asks the kernel about the socket.
-    fn peek(&self) -> Look {
+    fn peek(&self, link: &Link<'_>) -> Look {
         let Some(parts) = &self.parts else {
             return Look::Close(Discard::planned(CloseReason::Broken));
         };
-        let Link::Socket(socket) = self.warden.driver().link(&parts.connection, &parts.side) else {
-            return Look::Fine;
-        };
+        let Link::Socket(socket) = link else { return Look::Fine };
         self.warden.totals().count_peek();
         let mut buffer = PeekBuffer::new();
-        match liveness::peek(socket, &mut buffer) {
+        match liveness::peek(*socket, &mut buffer) {
             Verdict::Quiet => Look::Fine,
             verdict => judge(&self.warden, parts, verdict, buffer.bytes()),
         }
@@ -183,7 +184,7 @@ impl<D: Driver> Managed<D> {
 
     /// Tells whether a ping ends at its deadline on the caller's own thread.
     pub(crate) fn ping_is_bounded(&self) -> bool {
-        self.warden.driver().ping_is_bounded() || !self.is_hidden()
+        self.warden.ask(D::ping_is_bounded).unwrap_or(false) || !self.is_hidden()
     }
 
     /// How long a ping may take: the knob, cut off at the caller's deadline.
@@ -221,25 +222,25 @@ const FRESH: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[cold]
 fn judge<D: Driver>(warden: &Warden<D>, parts: &Parts<D>, verdict: Verdict, bytes: &[u8]) -> Look {
-    let driver = warden.driver();
+    let words = || warden.ask(|driver| driver.read_words(bytes)).ok().flatten();
     match verdict {
         Verdict::Quiet => Look::Fine,
         Verdict::Closed(_) => {
-            let words = fence(|| driver.read_words(bytes)).ok().flatten();
             let silent = || Discard::planned(CloseReason::ServerClosed);
-            Look::Close(words.map_or_else(silent, Words::into_discard))
+            Look::Close(words().map_or_else(silent, Words::into_discard))
         }
         Verdict::Failed(libc::ETIMEDOUT) => {
             Look::Close(Discard::planned(CloseReason::NetworkTimeout))
         }
         Verdict::Failed(_) => Look::Close(Discard::planned(CloseReason::ConnectionReset)),
         Verdict::Unsolicited(_) => {
-            match fence(|| driver.unsolicited(&parts.side, bytes)).unwrap_or(Unsolicited::Discard) {
+            let decision = warden.ask(|driver| driver.unsolicited(&parts.side, bytes));
+            match decision.unwrap_or(Unsolicited::Discard) {
                 Unsolicited::Keep => Look::Fine,
                 Unsolicited::Ping => Look::AskServer,
                 Unsolicited::Discard => Look::Close(Discard {
                     reason: CloseReason::Unsolicited,
-                    words: fence(|| driver.read_words(bytes)).ok().flatten(),
+                    words: words(),
                     busy: false,
                 }),
             }

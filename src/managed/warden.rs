@@ -5,6 +5,7 @@ use super::holder::{Holder, Holders, Roster};
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::error::BoxError;
+use crate::fence::{Panicked, fence};
 use crate::observe::{Counters, Journal, Observer};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -55,6 +56,16 @@ impl<D: Driver> Warden<D> {
 
     pub(crate) fn driver(&self) -> &D {
         &self.driver
+    }
+
+    /// Asks the driver something, behind the fence; a panic is counted.
+    #[inline]
+    pub(crate) fn ask<'a, T>(&'a self, question: impl FnOnce(&'a D) -> T) -> Result<T, Panicked> {
+        let answer = fence(|| question(&self.driver));
+        if answer.is_err() {
+            self.totals.count_panic();
+        }
+        answer
     }
 
     pub(crate) fn config(&self) -> &Config {
