@@ -96,7 +96,11 @@ fn initialise<D: Driver>(
 }
 
 fn timed_out<D: Driver>(warden: &Warden<D>) -> ConnectError {
-    ConnectError::new(ConnectFault::TimedOut, warden.driver().label())
+    ConnectError::new(ConnectFault::TimedOut, label(warden))
+}
+
+fn label<D: Driver>(warden: &Warden<D>) -> String {
+    warden.ask(D::label).unwrap_or_else(|_| warden.name().to_owned())
 }
 
 /// A dial that we ended reports whatever its driver made of that: say what
@@ -107,12 +111,10 @@ fn explain<D: Driver>(
     error: ConnectError,
     now: Instant,
 ) -> ConnectError {
-    let label = || fence(|| warden.driver().label()).unwrap_or_default();
     let error = if attempt.is_self_connected() {
-        ConnectError::new(ConnectFault::SelfConnected, label())
+        ConnectError::new(ConnectFault::SelfConnected, label(warden))
     } else if attempt.is_expired() && error.fault() != ConnectFault::TimedOut {
-        let timed_out = ConnectError::new(ConnectFault::TimedOut, label());
-        timed_out.with_source(error)
+        timed_out(warden).with_source(error)
     } else {
         error
     };

@@ -42,7 +42,8 @@ impl<D: Driver> Warden<D> {
         init: Option<Arc<InitHook<D::Connection>>>,
         observers: Vec<Arc<dyn Observer>>,
     ) -> Arc<Warden<D>> {
-        let name = config.name.clone().unwrap_or_else(|| driver.label());
+        let label = || fence(|| driver.label()).unwrap_or_else(|_| "unnamed".into());
+        let name = config.name.clone().unwrap_or_else(label);
         Arc::new(Warden {
             driver,
             config,
