@@ -4,6 +4,7 @@ use super::Engine;
 use super::checkout::Doing;
 use crate::driver::Driver;
 use crate::error::{ConnectError, Error, ErrorKind, Levels};
+use crate::fence::fence;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -53,7 +54,9 @@ pub(super) fn too_late<D: Driver>(
         cause(engine, doing, &levels, now)
     );
     if let Some(failure) = &failure {
-        let _ = write!(text, "; last connect error: {}", failure.full_text());
+        // The causes in it are foreign, and print themselves.
+        let said = fence(|| failure.full_text()).unwrap_or_else(|_| failure.to_string());
+        let _ = write!(text, "; last connect error: {said}");
     }
     if levels.in_use > 0 {
         let _ = write!(text, "{}", engine.warden.holders(now));

@@ -161,7 +161,8 @@ impl<D: Driver> Managed<D> {
             Ok(Err(error)) if now < deadline => {
                 let warden = &*self.warden;
                 let words = fence(|| warden.driver().words_of(&error)).ok().flatten();
-                let text = || Words::new("", error.to_string(), CloseReason::PingFailed);
+                let said = || fence(|| error.to_string()).unwrap_or_default();
+                let text = || Words::new("", said(), CloseReason::PingFailed);
                 Err(words.unwrap_or_else(text).into_discard())
             }
             Ok(_late) => {
