@@ -51,7 +51,6 @@ struct State<T, E> {
     outage: Option<Outage<E>>,
     /// When the last attempt began that has not been followed by a success.
     last_attempt: Option<Instant>,
-    checkouts: u64,
     closed: bool,
 }
 
@@ -123,7 +122,6 @@ pub(crate) struct Counts {
     pub(crate) used_permits: u32,
     pub(crate) limit: u32,
     pub(crate) abandoned: u32,
-    pub(crate) checkouts: u64,
 }
 
 impl<T, E: Clone> Core<T, E> {
@@ -138,7 +136,6 @@ impl<T, E: Clone> Core<T, E> {
             next_ticket: 0,
             outage: None,
             last_attempt: None,
-            checkouts: 0,
             closed: false,
         };
         Core { state: Mutex::new(state), budget, settled: Condvar::new() }
@@ -437,7 +434,6 @@ impl<T, E: Clone> Core<T, E> {
             used_permits: usage.used,
             limit: usage.limit,
             abandoned: usage.abandoned,
-            checkouts: state.checkouts,
         }
     }
 }
@@ -628,7 +624,6 @@ impl<T, E: Clone> State<T, E> {
 
     fn one_more_in_use(&mut self) {
         self.in_use += 1;
-        self.checkouts += 1;
     }
 
     fn one_less_in_use(&mut self) {

@@ -100,8 +100,7 @@ impl<D: Driver> Engine<D> {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let counts = self.core.counts();
         let levels = levels_of(&counts);
-        let (abandoned, checkouts) = (counts.abandoned, counts.checkouts);
-        Snapshot::new(self.warden.name(), levels, abandoned, checkouts, self.warden.totals())
+        Snapshot::new(self.warden.name(), levels, counts.abandoned, self.warden.totals())
     }
 
     /// Refuses everybody from now on and closes what is idle.

@@ -10,6 +10,7 @@ pub(crate) struct Counters {
     closed: [AtomicU64; CloseReason::ALL.len()],
     connect_attempts: AtomicU64,
     connect_failures: AtomicU64,
+    checkouts: AtomicU64,
     timeouts: AtomicU64,
     peeks: AtomicU64,
     pings: AtomicU64,
@@ -23,6 +24,7 @@ impl Counters {
             closed: [const { AtomicU64::new(0) }; CloseReason::ALL.len()],
             connect_attempts: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
+            checkouts: AtomicU64::new(0),
             timeouts: AtomicU64::new(0),
             peeks: AtomicU64::new(0),
             pings: AtomicU64::new(0),
@@ -44,6 +46,11 @@ impl Counters {
 
     pub(crate) fn count_connect_failure(&self) {
         self.connect_failures.fetch_add(1, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn count_checkout(&self) {
+        self.checkouts.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn count_timeout(&self) {
@@ -76,6 +83,10 @@ impl Counters {
 
     pub(crate) fn connect_failures(&self) -> u64 {
         self.connect_failures.load(Relaxed)
+    }
+
+    pub(crate) fn checkouts(&self) -> u64 {
+        self.checkouts.load(Relaxed)
     }
 
     pub(crate) fn timeouts(&self) -> u64 {

@@ -55,7 +55,6 @@ impl Snapshot {
         name: &str,
         levels: Levels,
         abandoned: u32,
-        checkouts: u64,
         totals: &Counters,
     ) -> Snapshot {
         Snapshot {
@@ -71,7 +70,7 @@ impl Snapshot {
             opened: totals.opened(),
             connect_attempts: totals.connect_attempts(),
             connect_failures: totals.connect_failures(),
-            checkouts,
+            checkouts: totals.checkouts(),
             timeouts: totals.timeouts(),
             peeks: totals.peeks(),
             pings: totals.pings(),

@@ -88,7 +88,7 @@ impl<D: Driver> Manager<D> {
         let open = u32::try_from(totals.opened().saturating_sub(closed)).unwrap_or(u32::MAX);
         let closing = usage.used.saturating_sub(open);
         let levels = Levels { max_size: usage.limit, open, closing, ..Levels::default() };
-        Snapshot::new(self.warden.name(), levels, usage.abandoned, 0, totals)
+        Snapshot::new(self.warden.name(), levels, usage.abandoned, totals)
     }
 
     fn open(&self) -> Result<Box<Managed<D>>, Error> {
