@@ -89,6 +89,12 @@ impl Descriptor {
         tcp_state(self.as_fd()).map(|state| state == TCP_CLOSE)
     }
 
+    /// Tells whether the other side has closed its half, or has reset it. Means
+    /// nothing after a shutdown of ours.
+    pub(crate) fn is_ended_by_peer(&self) -> bool {
+        poll_one(self.as_fd()) & (PEER_CLOSED | libc::POLLHUP | libc::POLLERR) != 0
+    }
+
     /// Tells whether both ends of the socket are the same: it talks to itself.
     pub(crate) fn is_connected_to_itself(&self) -> bool {
         let socket = socket2::SockRef::from(self);

@@ -175,7 +175,9 @@ impl<D: Driver> Managed<D> {
         let manner = if fate.is_some_and(|fate| fate.busy) {
             let stop = self.warden.ask(|driver| driver.canceller(&parts.connection, &parts.side));
             stop.ok().flatten().map_or(Manner::Cut, Manner::Cancel)
-        } else if fate.is_some_and(|fate| fate.reason.peer_is_gone()) {
+        } else if fate.is_some_and(|fate| fate.reason.peer_has_ended_it()) {
+            Manner::Ended
+        } else if fate.is_some_and(|fate| fate.reason.peer_is_deaf()) {
             Manner::Cut
         } else {
             Manner::Orderly

@@ -35,6 +35,9 @@ pub(crate) struct Farewell {
 pub(crate) enum Manner {
     /// By the driver's own goodbye.
     Orderly,
+    /// As `Cut`; the other side has closed its end, and a look before the cut
+    /// confirms it. After the cut a unix socket could not tell.
+    Ended,
     /// The socket is shut down first: the other side is not to be waited for.
     Cut,
     /// A statement runs: it is stopped first, then as `Cut`.
@@ -46,6 +49,14 @@ impl Farewell {
     pub(super) fn say(mut self, behind: usize) -> Option<Watched> {
         match std::mem::replace(&mut self.manner, Manner::Cut) {
             Manner::Orderly => self.part(behind, false),
+            Manner::Ended => {
+                let ended = self.socket.as_ref().is_some_and(Descriptor::is_ended_by_peer);
+                let mut watched = self.part(behind, true)?;
+                if ended {
+                    watched.confirm();
+                }
+                Some(watched)
+            }
             Manner::Cut => self.part(behind, true),
             Manner::Cancel(cancel) => {
                 self.cancel_elsewhere(cancel);

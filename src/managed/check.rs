@@ -34,8 +34,8 @@ impl Discard {
 }
 
 impl CloseReason {
-    /// The other side is gone or deaf: an orderly goodbye would only wait.
-    pub(super) fn peer_is_gone(self) -> bool {
+    /// The other side ended it, before we did anything to its socket.
+    pub(super) fn peer_has_ended_it(self) -> bool {
         matches!(
             self,
             CloseReason::ServerShutdown
@@ -44,9 +44,14 @@ impl CloseReason {
                 | CloseReason::ServerError
                 | CloseReason::ServerClosed
                 | CloseReason::ConnectionReset
-                | CloseReason::NetworkTimeout
-                | CloseReason::PingTimeout
-                | CloseReason::Condemned
+        )
+    }
+
+    /// The other side is deaf: an orderly goodbye would only wait.
+    pub(super) fn peer_is_deaf(self) -> bool {
+        matches!(
+            self,
+            CloseReason::NetworkTimeout | CloseReason::PingTimeout | CloseReason::Condemned
         )
     }
 }
