@@ -6,6 +6,7 @@
 //! dropped under that lock.
 
 use crate::sync::{Arc, Condvar, Mutex, wait_until};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 /// A cap shared by all permits taken from it.
@@ -13,6 +14,8 @@ pub(crate) struct Budget {
     /// Law: `used` equals the number of live permits, and never exceeds `limit`
     /// except after the limit was lowered.
     state: Mutex<State>,
+    /// A hint for the hot path: more are open than the limit allows.
+    over: AtomicBool,
     freed: Condvar,
     listener: Mutex<Option<Listener>>,
 }
@@ -22,6 +25,8 @@ type Listener = Arc<dyn Fn() + Send + Sync>;
 struct State {
     limit: u32,
     used: u32,
+    /// Law: those of the used permits whose connections are on their way out.
+    leaving: u32,
     abandoned: u32,
     /// Set when no pool is left that could use a permit.
     orphaned: bool,
@@ -29,9 +34,10 @@ struct State {
 
 impl Budget {
     pub(crate) fn new(limit: u32) -> Arc<Budget> {
-        let state = State { limit, used: 0, abandoned: 0, orphaned: false };
+        let state = State { limit, used: 0, leaving: 0, abandoned: 0, orphaned: false };
         Arc::new(Budget {
             state: Mutex::new(state),
+            over: AtomicBool::new(false),
             freed: Condvar::new(),
             listener: Mutex::new(None),
         })
@@ -49,7 +55,7 @@ impl Budget {
             return None;
         }
         state.used += 1;
-        Some(Permit { budget: Some(Arc::clone(self)) })
+        Some(Permit { budget: Some(Arc::clone(self)), leaving: false })
     }
 
     /// Waits for a permit until the deadline.
@@ -62,7 +68,27 @@ impl Budget {
             wait_until(&self.freed, &mut state, deadline);
         }
         state.used += 1;
-        Some(Permit { budget: Some(Arc::clone(self)) })
+        Some(Permit { budget: Some(Arc::clone(self)), leaving: false })
+    }
+
+    /// Changes the limit. Permits beyond it come back when their owners let them
+    /// go; a higher one is told to the listener by the caller.
+    pub(crate) fn set_limit(&self, limit: u32) {
+        let mut state = self.state.lock();
+        state.limit = limit;
+        self.freed.notify_all();
+        self.note(&state);
+    }
+
+    /// Tells, without a lock, whether more connections are open than the limit
+    /// allows; [`Permit::leave_if_surplus`] decides for one.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
+    }
+
+    fn note(&self, state: &State) {
+        self.over.store(state.used - state.leaving > state.limit, Relaxed);
     }
 
     /// Permits that are out, and connections abandoned beyond them.
@@ -81,12 +107,14 @@ impl Budget {
         self.state.lock().orphaned
     }
 
-    fn give_back(&self, change: impl FnOnce(&mut State)) {
+    fn give_back(&self, leaving: bool, change: impl FnOnce(&mut State)) {
         {
             let mut state = self.state.lock();
+            state.leaving -= u32::from(leaving);
             let left = state.used.checked_sub(1);
             state.used = left.expect("bug: a permit came back that was never taken");
             change(&mut state);
+            self.note(&state);
             self.freed.notify_one();
         }
         let listener = self.listener.lock().clone();
@@ -109,6 +137,7 @@ pub(crate) struct Usage {
 pub(crate) struct Permit {
     /// `None` only after `abandon` has counted the permit off itself.
     budget: Option<Arc<Budget>>,
+    leaving: bool,
 }
 
 impl Permit {
@@ -116,11 +145,30 @@ impl Permit {
         self.budget.as_ref().is_none_or(|budget| budget.is_orphaned())
     }
 
+    /// Says that the connection is on its way out.
+    pub(crate) fn leave(&mut self) {
+        self.leave_if(|_| true);
+    }
+
+    /// Says so only if more connections are open than the limit allows.
+    pub(crate) fn leave_if_surplus(&mut self) -> bool {
+        self.leave_if(|state| state.used - state.leaving > state.limit)
+    }
+
+    fn leave_if(&mut self, wanted: impl FnOnce(&State) -> bool) -> bool {
+        let Some(budget) = self.budget.as_ref().filter(|_| !self.leaving) else { return false };
+        let mut state = budget.state.lock();
+        self.leaving = wanted(&state);
+        state.leaving += u32::from(self.leaving);
+        budget.note(&state);
+        self.leaving
+    }
+
     /// Gives the right back although the server has not confirmed the end; the
     /// connection counts as abandoned until the result is dropped.
     pub(crate) fn abandon(mut self) -> Option<Abandoned> {
         let budget = self.budget.take()?;
-        budget.give_back(|state| state.abandoned += 1);
+        budget.give_back(self.leaving, |state| state.abandoned += 1);
         Some(Abandoned { budget })
     }
 }
@@ -128,7 +176,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(budget) = self.budget.take() {
-            budget.give_back(|_| ());
+            budget.give_back(self.leaving, |_| ());
         }
     }
 }
@@ -166,6 +214,21 @@ mod tests {
         drop(one);
         assert!(budget.try_take().is_some());
         drop(two);
+        assert_eq!(budget.usage(), Usage { limit: 2, used: 0, abandoned: 0 });
+    }
+
+    #[test]
+    fn a_lowered_limit_lets_just_so_many_go_as_are_too_many() {
+        let budget = Budget::new(4);
+        let mut held: Vec<Permit> = (0..4).filter_map(|_| budget.try_take()).collect();
+        held[3].leave();
+        assert!(!budget.is_over());
+        budget.set_limit(2);
+        assert!(budget.is_over());
+        let gone: Vec<bool> = held.iter_mut().map(Permit::leave_if_surplus).collect();
+        assert_eq!(gone, [true, false, false, false]);
+        assert!(!budget.is_over() && budget.try_take().is_none());
+        drop(held);
         assert_eq!(budget.usage(), Usage { limit: 2, used: 0, abandoned: 0 });
     }
 

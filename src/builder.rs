@@ -1,5 +1,6 @@
 //! The knobs, and the two ways to build: with a first connection, or lazily.
 
+use crate::cap::Cap;
 use crate::config::{Config, Validation};
 use crate::driver::Driver;
 use crate::engine::{Blocking, Engine};
@@ -37,6 +38,7 @@ impl<D: Driver> Builder<D> {
     /// 10. Raise it only if callers wait while the server idles.
     pub fn max_size(mut self, connections: u32) -> Builder<D> {
         self.config.max_size = connections;
+        self.config.max_size_is_chosen = true;
         self
     }
 
@@ -163,6 +165,44 @@ impl<D: Driver> Builder<D> {
         self
     }
 
+    /// Sets how the cap is found: a number, or a share of what the server can give.
+    ///
+    /// Default: [`Cap::Fixed`] with `max_size`. With another rule, `max_size` is a
+    /// bound on what the rule finds, if it was set; until the server was asked, one
+    /// connection is opened.
+    pub fn cap(mut self, cap: Cap) -> Builder<D> {
+        self.config.cap = Some(cap);
+        self
+    }
+
+    /// Sets whether a knob above the server's limits is an error from `build`.
+    ///
+    /// Default `false`: it is lowered, with a warning that shows the arithmetic.
+    pub fn strict_limits(mut self, strict: bool) -> Builder<D> {
+        self.config.strict_limits = strict;
+        self
+    }
+
+    /// States after how much idling a proxy between here and the server closes a
+    /// connection; `None` is no such proxy.
+    ///
+    /// 1 ms to one year; default `None`. Idle time and lifetime are kept below it,
+    /// with a margin of a tenth (at least 0.5 s, at most 30 s).
+    pub fn proxy_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Builder<D> {
+        self.config.proxy_idle_timeout = timeout.into();
+        self
+    }
+
+    /// States after how long a proxy between here and the server closes every
+    /// connection; `None` is no such proxy.
+    ///
+    /// 1 ms to one year; default `None`. The lifetime is kept below it, with a
+    /// margin of a tenth (at least 0.5 s, at most 30 s).
+    pub fn proxy_max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Builder<D> {
+        self.config.proxy_max_lifetime = lifetime.into();
+        self
+    }
+
     /// Sets the pool's name in errors, log lines and snapshots.
     ///
     /// Default: the driver's label, such as `postgres 127.0.0.1:5432/app`.
@@ -202,8 +242,13 @@ impl<D: Driver> Builder<D> {
     #[track_caller]
     pub fn build(self, driver: D) -> Result<Pool<D>, Error> {
         let timeout = self.config.checkout_timeout;
+        let strict = self.config.strict_limits;
         let pool = self.build_lazy(driver)?;
         drop(pool.engine().check_out(timeout, Blocking::Always, Location::caller())?);
+        let conflicts = pool.engine().warden().conflicts();
+        if strict && !conflicts.is_empty() {
+            return Err(Error::config(format!("strict_limits: {}", conflicts.join("; "))));
+        }
         Ok(pool)
     }
 

@@ -1,5 +1,6 @@
 //! The knobs of a pool: defaults, ranges, and the contradictions between them.
 
+use crate::cap::Cap;
 use crate::error::Error;
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ pub enum Validation {
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) max_size: u32,
+    pub(crate) max_size_is_chosen: bool,
     pub(crate) min_idle: u32,
     pub(crate) checkout_timeout: Duration,
     pub(crate) connect_timeout: Duration,
@@ -55,6 +57,10 @@ pub(crate) struct Config {
     pub(crate) row_limit: Option<usize>,
     pub(crate) max_waiting: Option<u32>,
     pub(crate) close_grace: Duration,
+    pub(crate) cap: Option<Cap>,
+    pub(crate) strict_limits: bool,
+    pub(crate) proxy_idle_timeout: Option<Duration>,
+    pub(crate) proxy_max_lifetime: Option<Duration>,
     pub(crate) name: Option<String>,
 }
 
@@ -62,6 +68,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             max_size: DEFAULT_MAX_SIZE,
+            max_size_is_chosen: false,
             min_idle: 0,
             checkout_timeout: DEFAULT_CHECKOUT_TIMEOUT,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
@@ -74,6 +81,10 @@ impl Default for Config {
             row_limit: Some(DEFAULT_ROW_LIMIT),
             max_waiting: None,
             close_grace: DEFAULT_CLOSE_GRACE,
+            cap: None,
+            strict_limits: false,
+            proxy_idle_timeout: None,
+            proxy_max_lifetime: None,
             name: None,
         }
     }
@@ -110,7 +121,26 @@ impl Config {
                 "max_waiting is 0: no check-out could wait; use try_get, or None for no limit",
             ));
         }
+        self.check_cap()?;
         self.check_pairs()
+    }
+
+    fn check_cap(&self) -> Result<(), Error> {
+        match self.cap {
+            Some(Cap::Fixed(0)) => Err(Error::config("cap Fixed(0): a pool needs a connection")),
+            Some(Cap::PerInstance { instances: 0 }) => {
+                Err(Error::config("cap PerInstance: instances is 0: at least this one runs"))
+            }
+            Some(Cap::Share { of_server }) if !(of_server > 0.0 && of_server <= 1.0) => {
+                Err(Error::config(format!(
+                    "cap Share: of_server {of_server} is outside above 0.0 to 1.0"
+                )))
+            }
+            Some(Cap::Fixed(cap)) if cap < self.min_idle => {
+                Err(Error::config(format!("min_idle {} exceeds cap Fixed({cap})", self.min_idle)))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_durations(&self) -> Result<(), Error> {
@@ -123,6 +153,8 @@ impl Config {
             ("idle_timeout", self.idle_timeout),
             ("ping_timeout", Some(self.ping_timeout)),
             ("close_grace", Some(self.close_grace)),
+            ("proxy_idle_timeout", self.proxy_idle_timeout),
+            ("proxy_max_lifetime", self.proxy_max_lifetime),
         ];
         for (knob, value) in knobs {
             if let Some(value) = value.filter(|value| !(floor..=ceiling).contains(value)) {
@@ -180,6 +212,11 @@ mod tests {
         assert!(refusal(|c| c.max_lifetime = Some(Duration::MAX)).contains("max_lifetime"));
         assert!(refusal(|c| c.row_limit = Some(0)).contains("row_limit is 0"));
         assert!(refusal(|c| c.max_waiting = Some(0)).contains("max_waiting is 0"));
+        let text = refusal(|c| c.cap = Some(Cap::Share { of_server: 1.5 }));
+        assert!(text.contains("of_server 1.5"), "{text}");
+        assert!(refusal(|c| c.cap = Some(Cap::PerInstance { instances: 0 })).contains("is 0"));
+        let text = refusal(|c| (c.min_idle, c.cap) = (4, Some(Cap::Fixed(3))));
+        assert_eq!(text, "min_idle 4 exceeds cap Fixed(3)");
         let text = refusal(|c| c.ping_timeout = Duration::from_secs(31));
         assert!(text.contains("ping_timeout 31s exceeds checkout_timeout 30s"), "{text}");
         let text = refusal(|c| c.idle_timeout = Some(Duration::from_secs(3600)));

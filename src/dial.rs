@@ -26,11 +26,12 @@ pub(crate) fn attempt<D: Driver>(warden: &Warden<D>) -> Arc<Attempt> {
 pub(crate) fn open<D: Driver>(
     warden: &Arc<Warden<D>>,
     attempt: &Arc<Attempt>,
-    permit: Permit,
+    mut permit: Permit,
 ) -> Result<Box<Managed<D>>, ConnectError> {
     warden.totals().count_attempt();
     let watch = watchdog::bound(attempt);
     let outcome = connect(warden, attempt).and_then(|parts| initialise(warden, attempt, parts));
+    let outcome = outcome.and_then(|parts| inquire(warden, attempt, parts));
     drop(watch);
     let socket = attempt.take_socket();
     let now = Instant::now();
@@ -49,6 +50,7 @@ pub(crate) fn open<D: Driver>(
         Err((leftover, error)) => (leftover, error),
     };
     let (connection, error) = failure;
+    permit.leave();
     let cut = attempt.is_expired();
     closer::submit(Farewell {
         connection,
@@ -93,6 +95,19 @@ fn initialise<D: Driver>(
         }
     };
     Err((Box::new(parts), error))
+}
+
+/// Reads the server's limits if it is time, over the connection just opened.
+fn inquire<D: Driver>(
+    warden: &Warden<D>,
+    attempt: &Attempt,
+    mut parts: Parts<D>,
+) -> Result<Parts<D>, Failure> {
+    if !warden.claim_reading(Instant::now()) || warden.read_limits(&mut parts, attempt.deadline()) {
+        return Ok(parts);
+    }
+    let lost = ConnectError::new(ConnectFault::Hangup, warden.name());
+    Err((Box::new(parts), lost.with_source("lost while the server's limits were read")))
 }
 
 fn timed_out<D: Driver>(warden: &Warden<D>) -> ConnectError {

@@ -7,12 +7,13 @@
 mod checkout;
 mod housekeeping;
 mod lease;
+mod limits;
 mod refusal;
 
 pub(crate) use checkout::Blocking;
 pub(crate) use lease::Lease;
 
-use crate::budget::{Budget, Permit};
+use crate::budget::Permit;
 use crate::clock;
 use crate::core::{Core, Order};
 use crate::dial;
@@ -30,7 +31,6 @@ use std::time::{Duration, Instant};
 pub(crate) struct Engine<D: Driver> {
     core: Core<Box<Managed<D>>, ConnectError>,
     warden: Arc<Warden<D>>,
-    budget: Arc<Budget>,
     /// The attempts under way, for the text of a time-out.
     attempts: Mutex<Vec<Weak<Attempt>>>,
     unasked: Mutex<housekeeping::Unasked>,
@@ -38,16 +38,15 @@ pub(crate) struct Engine<D: Driver> {
 
 impl<D: Driver> Engine<D> {
     pub(crate) fn new(warden: Arc<Warden<D>>) -> Arc<Engine<D>> {
-        let budget = Budget::new(warden.config().max_size);
+        let budget = Arc::clone(warden.budget());
         let engine = Arc::new(Engine {
-            core: Core::new(Arc::clone(&budget)),
+            core: Core::new(budget),
             warden,
-            budget,
             attempts: Mutex::new(Vec::new()),
             unasked: Mutex::new(housekeeping::Unasked::default()),
         });
         let weak = Arc::downgrade(&engine);
-        engine.budget.listen(Arc::new(move || {
+        engine.warden.budget().listen(Arc::new(move || {
             if let Some(engine) = weak.upgrade() {
                 let orders = engine.core.permit_freed(Instant::now());
                 engine.carry_out(orders);
@@ -121,7 +120,7 @@ impl<D: Driver> Engine<D> {
     /// The last handle is gone: guards that are still out close at check-in.
     pub(crate) fn last_handle_dropped(&self) {
         self.close();
-        self.budget.orphan();
+        self.warden.budget().orphan();
     }
 
     fn call_keeper(self: &Arc<Self>) {
@@ -188,6 +187,8 @@ impl<D: Driver> Duty<D> {
         }
         self.engine.unasked.lock().succeeded();
         self.engine.carry_out(orders);
+        // The server's limits may just have been read over this connection.
+        self.engine.resized();
         self.engine.call_keeper();
     }
 
@@ -195,6 +196,9 @@ impl<D: Driver> Duty<D> {
         self.reported = true;
         let now = Instant::now();
         let waits = error.fault().waits();
+        if error.fault() == ConnectFault::Saturated {
+            self.engine.saturated(now);
+        }
         if self.ticket.is_none() {
             self.engine.unasked.lock().failed(now);
         }

@@ -4,6 +4,7 @@
 
 mod budget;
 mod builder;
+mod cap;
 mod clock;
 mod closer;
 pub mod config;
@@ -38,6 +39,7 @@ mod sync;
 mod watchdog;
 
 pub use crate::builder::Builder;
+pub use crate::cap::Cap;
 pub use crate::config::Validation;
 pub use crate::driver::{Attempt, Canceller, Driver, Expired, Link, Unsolicited};
 pub use crate::error::{

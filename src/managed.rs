@@ -1,8 +1,11 @@
 //! A managed connection: the driver's own, with all that decides whether it may
 //! be handed out again. What is guaranteed here holds in a bare `r2d2::Pool` too.
 
+mod bounds;
 mod check;
+mod conflicts;
 mod holder;
+mod sizing;
 mod warden;
 
 pub(crate) use check::{Discard, Look};
@@ -16,6 +19,7 @@ use crate::fence::Panicked;
 use crate::lifetime;
 use crate::liveness::Descriptor;
 use crate::observe::{CloseReason, Closed, Words};
+use crate::watchdog;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,7 +75,7 @@ impl<D: Driver> Managed<D> {
     ) -> Box<Managed<D>> {
         let config = warden.config();
         let spread = fastrand::f64();
-        let lifetime = config.max_lifetime;
+        let lifetime = warden.bounds().lifetime();
         let (id, holder) = warden.enrol();
         Box::new(Managed {
             parts: Some(parts),
@@ -117,18 +121,71 @@ impl<D: Driver> Managed<D> {
         self.never_out && self.idle_since >= then
     }
 
+    /// Past its deadline, or past a lifetime that was lowered after its birth.
+    #[inline]
     pub(crate) fn is_too_old(&self, now: Instant) -> bool {
-        lifetime::is_past(self.deadline, now)
+        let lifetime = self.warden.bounds().lifetime();
+        lifetime::is_past(self.deadline, now) || lifetime::idled(self.birth, lifetime, now)
     }
 
+    /// Idle for longer than connections beyond `min_idle` may.
+    #[inline]
     pub(crate) fn idled_too_long(&self, now: Instant) -> bool {
-        lifetime::idled(self.idle_since, self.warden.config().idle_timeout, now)
+        lifetime::idled(self.idle_since, self.warden.bounds().idle(), now)
+    }
+
+    /// Idle for almost as long as the server or a proxy bears.
+    #[inline]
+    pub(crate) fn idled_unsafely(&self, now: Instant) -> bool {
+        lifetime::idled(self.idle_since, self.warden.bounds().hard_idle(), now)
+    }
+
+    /// Born before all were retired.
+    #[inline]
+    pub(crate) fn is_retired(&self) -> bool {
+        self.warden.retired_since().is_some_and(|since| self.birth <= since)
+    }
+
+    /// Why housekeeping must close it, whatever `min_idle` says.
+    pub(crate) fn overdue(&self, now: Instant) -> Option<CloseReason> {
+        if self.is_too_old(now) {
+            Some(CloseReason::MaxLifetime)
+        } else if self.idled_unsafely(now) {
+            Some(CloseReason::IdleTimeout)
+        } else {
+            self.is_retired().then_some(CloseReason::Retired)
+        }
+    }
+
+    /// Gives up its place if more are open than may be; it must then be closed.
+    pub(crate) fn leave_if_surplus(&mut self) -> bool {
+        self.permit.as_mut().is_some_and(Permit::leave_if_surplus)
     }
 
     /// The instant at which housekeeping has something to do with this one.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let idle = self.warden.config().idle_timeout.map(|timeout| self.idle_since + timeout);
-        [self.deadline, idle].into_iter().flatten().min()
+        let bounds = self.warden.bounds();
+        let idle = bounds.idle().map(|timeout| self.idle_since + timeout);
+        let life = bounds.lifetime().map(|lifetime| self.birth + lifetime);
+        [self.deadline, idle, life].into_iter().flatten().min()
+    }
+
+    /// Reads the server's limits over this connection, by the deadline.
+    ///
+    /// Blocks on the server until the deadline at most, if it has a socket.
+    pub(crate) fn read_limits(&mut self, deadline: Instant) -> Result<(), Discard> {
+        let watch = self.socket_copy().map(|socket| {
+            let bite = move || {
+                socket.abort();
+                None
+            };
+            watchdog::arm(deadline, Arc::new(bite))
+        });
+        let warden = Arc::clone(&self.warden);
+        let parts = self.parts.as_mut().expect("bug: a closed connection was asked");
+        let outcome = warden.read_limits(parts, deadline);
+        drop(watch);
+        if outcome { Ok(()) } else { Err(Discard::planned(CloseReason::PingFailed)) }
     }
 
     /// Decides why this connection is closed when it is dropped; the first

@@ -5,6 +5,7 @@ use crate::driver::Driver;
 use crate::engine::{Blocking, Engine};
 use crate::error::Error;
 use crate::guard::PooledConnection;
+use crate::limits::ServerLimits;
 use crate::observe::Snapshot;
 use std::fmt;
 use std::panic::Location;
@@ -120,6 +121,54 @@ impl<D: Driver> Pool<D> {
     /// Does not block.
     pub fn snapshot(&self) -> Snapshot {
         self.engine().snapshot()
+    }
+
+    /// Returns the server's limits as last read: at the first connection, every
+    /// five minutes, and after the server said that it is full.
+    ///
+    /// `None` until then, or if the driver cannot read any.
+    ///
+    /// # Blocking
+    ///
+    /// Does not block.
+    pub fn server_limits(&self) -> Option<ServerLimits> {
+        self.engine().warden().limits()
+    }
+
+    /// Changes how many connections there may be.
+    ///
+    /// A higher number wakes waiters at once. A lower one closes surplus idle
+    /// connections now, and busy ones when they come back. With a derived
+    /// [`Cap`](crate::Cap) it is a bound on what the rule finds.
+    ///
+    /// # Blocking
+    ///
+    /// Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config) for 0, or less than `min_idle`.
+    pub fn set_max_size(&self, connections: u32) -> Result<(), Error> {
+        let min_idle = self.engine().warden().config().min_idle;
+        if connections == 0 || connections < min_idle {
+            return Err(Error::config(format!(
+                "set_max_size({connections}): at least 1 and min_idle {min_idle}"
+            )));
+        }
+        self.engine().set_max_size(connections);
+        Ok(())
+    }
+
+    /// Closes every connection that is open now: after new credentials, or to
+    /// follow a failover.
+    ///
+    /// Idle ones at once, busy ones when they come back; nobody is interrupted.
+    ///
+    /// # Blocking
+    ///
+    /// Does not block.
+    pub fn retire_all(&self) {
+        self.engine().retire_all();
     }
 
     /// Returns the pool's name.

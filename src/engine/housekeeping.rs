@@ -44,16 +44,15 @@ impl Unasked {
 }
 
 impl<D: Driver> Engine<D> {
-    fn retire(&self, now: Instant) {
+    pub(super) fn retire(&self, now: Instant) {
         let min_idle = self.warden.config().min_idle;
         let due = self.core.retire_idle(
             min_idle,
             |managed| managed.idled_too_long(now),
-            |managed| managed.is_too_old(now),
+            |managed| managed.overdue(now).is_some(),
         );
         for managed in due {
-            let old = managed.is_too_old(now);
-            let reason = if old { CloseReason::MaxLifetime } else { CloseReason::IdleTimeout };
+            let reason = managed.overdue(now).unwrap_or(CloseReason::IdleTimeout);
             discard(managed, Discard::planned(reason));
         }
     }
@@ -95,8 +94,13 @@ impl<D: Driver> Tend for Engine<D> {
         }
         self.retire(now);
         self.sweep(now);
+        if self.warden.grow(now) {
+            self.resized();
+        }
+        self.refresh_limits(now);
         let fill_up_again = self.fill_up(now);
-        self.next_visit(now).into_iter().chain(fill_up_again).min()
+        let others = [fill_up_again, self.warden.next_step()].into_iter().flatten();
+        self.next_visit(now).into_iter().chain(others).min()
     }
 }
 

@@ -47,10 +47,6 @@ impl<D: Driver> Lease<D> {
         self.managed.as_mut().expect("bug: a connection was used after it was given back")
     }
 
-    pub(super) fn engine(&self) -> &Arc<Engine<D>> {
-        &self.engine
-    }
-
     /// Closes the connection instead of giving it back.
     pub(crate) fn discard(mut self, fate: Discard) {
         if let Some(managed) = self.take() {

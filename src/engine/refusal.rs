@@ -3,7 +3,7 @@
 use super::Engine;
 use super::checkout::Doing;
 use crate::driver::Driver;
-use crate::error::{ConnectError, Error, ErrorKind, Levels};
+use crate::error::{ConnectError, ConnectFault, Error, ErrorKind, Levels};
 use crate::fence::fence;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -77,6 +77,10 @@ fn cause<D: Driver>(engine: &Engine<D>, doing: Doing, levels: &Levels, now: Inst
         return "every connection opened for this caller was closed by the other side at once"
             .into();
     }
+    let failure = engine.core.last_failure();
+    if failure.is_some_and(|failure| failure.fault() == ConnectFault::Saturated) {
+        return full_server(engine, levels);
+    }
     if let Some(attempt) = engine.oldest_attempt() {
         let since = now.saturating_duration_since(attempt.began());
         let phase = attempt.current_phase();
@@ -92,4 +96,19 @@ fn cause<D: Driver>(engine: &Engine<D>, doing: Doing, levels: &Levels, now: Inst
         );
     }
     "no connection became free".into()
+}
+
+/// What a person on call asks next: how many does it allow, how many do we hold?
+fn full_server<D: Driver>(engine: &Engine<D>, levels: &Levels) -> String {
+    let limits = engine.warden.limits();
+    let allowed = limits.as_ref().and_then(|limits| limits.max_connections);
+    let allowed = allowed.map(|most| format!("it allows {most} connections, "));
+    let held = limits.and_then(|limits| limits.connections);
+    let held = held.map(|held| format!("{held} were open when last counted, "));
+    format!(
+        "the server is full: {}{}this pool holds {}",
+        allowed.unwrap_or_default(),
+        held.unwrap_or_default(),
+        levels.open
+    )
 }

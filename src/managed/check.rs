@@ -70,8 +70,8 @@ impl<D: Driver> Managed<D> {
     /// Checks a connection without a round trip: one system call at most.
     #[inline]
     pub(crate) fn look(&mut self, now: Instant) -> Look {
-        if lifetime::is_past(self.deadline, now) {
-            return Look::Close(Discard::planned(CloseReason::MaxLifetime));
+        if let Some(reason) = self.overdue(now) {
+            return Look::Close(Discard::planned(reason));
         }
         let config = self.warden.config();
         if config.min_idle == 0 && self.idled_too_long(now) {
@@ -179,10 +179,7 @@ impl<D: Driver> Managed<D> {
         }
     }
 
-    fn fenced_ping(
-        &mut self,
-        deadline: Instant,
-    ) -> Result<Result<(), BoxError>, crate::fence::Panicked> {
+    fn fenced_ping(&mut self, deadline: Instant) -> Result<Result<(), BoxError>, Panicked> {
         let warden = Arc::clone(&self.warden);
         let parts = self.parts.as_mut().expect("bug: a closed connection was pinged");
         fence(|| warden.driver().ping(&mut parts.connection, &mut parts.side, deadline))
@@ -203,8 +200,14 @@ impl<D: Driver> Managed<D> {
     #[inline]
     pub(crate) fn keep(&mut self, now: Instant) -> Result<(), Discard> {
         self.holder.check_in();
-        if lifetime::is_past(self.deadline, now) {
+        if self.is_too_old(now) {
             return Err(Discard::planned(CloseReason::MaxLifetime));
+        }
+        if self.is_retired() {
+            return Err(Discard::planned(CloseReason::Retired));
+        }
+        if self.warden.budget().is_over() && self.leave_if_surplus() {
+            return Err(Discard::planned(CloseReason::Surplus));
         }
         let warden = &*self.warden;
         let parts = self.parts.as_mut().expect("bug: a closed connection was checked in");

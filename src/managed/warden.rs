@@ -1,16 +1,23 @@
 //! What all managed connections of one pool or manager share: the driver, the
 //! knobs, the counters, the journal, and what is suspected.
 
+use super::Parts;
+use super::bounds::{Bounds, Since};
+use super::conflicts;
 use super::holder::{Holder, Holders, Roster};
+use super::sizing::Sizing;
+use crate::budget::Budget;
+use crate::cap::Cap;
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::error::BoxError;
 use crate::fence::{Panicked, fence};
+use crate::limits::ServerLimits;
 use crate::observe::{Counters, Journal, Observer};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// Prepares a new connection, on the thread that opens it.
 pub(crate) type InitHook<C> = dyn Fn(&mut C) -> Result<(), BoxError> + Send + Sync;
@@ -23,17 +30,27 @@ pub(crate) struct Warden<D: Driver> {
     totals: Counters,
     journal: Journal,
     roster: Roster,
-    suspicion: Suspicion,
+    budget: Arc<Budget>,
+    bounds: Bounds,
+    sizing: Mutex<Sizing>,
+    known: Mutex<Known>,
+    /// When a ping last timed out: what was proven before is proven no more.
+    suspicion: Since,
+    /// When all connections were retired: those born before go.
+    retirement: Since,
 }
 
-/// When a ping last timed out: what was proven before that is proven no more.
-///
-/// The flag keeps the lock off the path of a pool where nothing is suspected.
+/// What is known of the server's limits.
 #[derive(Default)]
-struct Suspicion {
-    raised: AtomicBool,
-    since: Mutex<Option<Instant>>,
+struct Known {
+    limits: Option<ServerLimits>,
+    asked: Option<Instant>,
+    /// The knobs that the server's limits contradict, as last told.
+    conflicts: Vec<String>,
 }
+
+/// How often the server's limits are read again.
+const REFRESH: Duration = Duration::from_secs(5 * 60);
 
 impl<D: Driver> Warden<D> {
     pub(crate) fn new(
@@ -44,14 +61,23 @@ impl<D: Driver> Warden<D> {
     ) -> Arc<Warden<D>> {
         let label = || fence(|| driver.label()).unwrap_or_else(|_| "unnamed".into());
         let name = config.name.clone().unwrap_or_else(label);
+        let sizing = Sizing::new(
+            config.cap.unwrap_or(Cap::Fixed(config.max_size)),
+            config.cap.and(config.max_size_is_chosen.then_some(config.max_size)),
+        );
         Arc::new(Warden {
+            budget: Budget::new(sizing.effective()),
+            bounds: Bounds::new(&config),
+            sizing: Mutex::new(sizing),
+            known: Mutex::default(),
             driver,
             config,
             init,
             totals: Counters::new(),
             journal: Journal::new(name, observers),
             roster: Roster::default(),
-            suspicion: Suspicion::default(),
+            suspicion: Since::default(),
+            retirement: Since::default(),
         })
     }
 
@@ -106,19 +132,126 @@ impl<D: Driver> Warden<D> {
         self.roster.report(now)
     }
 
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     /// A ping that began then got no answer: nothing proven before is proven.
     pub(crate) fn suspect(&self, since: Instant) {
-        let mut latest = self.suspicion.since.lock();
-        *latest = (*latest).max(Some(since));
-        self.suspicion.raised.store(true, Relaxed);
+        self.suspicion.raise(since);
     }
 
     /// Since when everything is suspected, if it is.
     #[inline]
     pub(super) fn suspected_since(&self) -> Option<Instant> {
-        if !self.suspicion.raised.load(Relaxed) {
-            return None;
+        self.suspicion.get()
+    }
+
+    /// Retires every connection born before this instant.
+    pub(crate) fn retire_all(&self, now: Instant) {
+        self.retirement.raise(now);
+    }
+
+    #[inline]
+    pub(super) fn retired_since(&self) -> Option<Instant> {
+        self.retirement.get()
+    }
+
+    /// The server's limits as last read.
+    pub(crate) fn limits(&self) -> Option<ServerLimits> {
+        self.known.lock().limits.clone()
+    }
+
+    /// The knobs that the server's limits contradict, each with the numbers.
+    pub(crate) fn conflicts(&self) -> Vec<String> {
+        self.known.lock().conflicts.clone()
+    }
+
+    /// Takes the duty to read the limits, if it is time.
+    pub(crate) fn claim_reading(&self, now: Instant) -> bool {
+        let mut known = self.known.lock();
+        let due = known.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= REFRESH);
+        if due {
+            known.asked = Some(now);
         }
-        *self.suspicion.since.lock()
+        due
+    }
+
+    /// Asks for a new reading at the next occasion.
+    pub(crate) fn read_again(&self) {
+        self.known.lock().asked = None;
+    }
+
+    /// Reads the limits over this connection; false if it was lost over that.
+    pub(crate) fn read_limits(&self, parts: &mut Parts<D>, deadline: Instant) -> bool {
+        let read = self
+            .ask(|driver| driver.server_limits(&mut parts.connection, &mut parts.side, deadline));
+        match read {
+            Ok(Ok(limits)) => {
+                limits.into_iter().for_each(|limits| self.learn(limits));
+                true
+            }
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    /// Brings cap, idle time and lifetime below the server's limits, and warns of
+    /// every knob that had to be lowered, with the arithmetic.
+    pub(crate) fn learn(&self, limits: ServerLimits) {
+        self.bounds.apply(&self.config, limits.idle_timeout);
+        let rule = {
+            let mut sizing = self.sizing.lock();
+            let rule = sizing.rule();
+            sizing.allow(rule.apply(&limits).map(|allowance| allowance.cap));
+            self.budget.set_limit(sizing.effective());
+            rule
+        };
+        let conflicts = conflicts::find(&self.config, rule, &limits);
+        let news = {
+            let mut known = self.known.lock();
+            known.limits = Some(limits);
+            let news = known.conflicts != conflicts;
+            known.conflicts.clone_from(&conflicts);
+            news
+        };
+        if news && !self.config.strict_limits {
+            for conflict in conflicts {
+                self.journal.warn(&self.totals, &conflict);
+            }
+        }
+    }
+
+    pub(crate) fn set_max_size(&self, count: u32) {
+        let mut sizing = self.sizing.lock();
+        sizing.set_max_size(count);
+        if let Some(limits) = self.limits() {
+            let allowance = sizing.rule().apply(&limits);
+            sizing.allow(allowance.map(|allowance| allowance.cap));
+        }
+        self.budget.set_limit(sizing.effective());
+    }
+
+    /// The server is full while it holds so many of ours: asks for no more for a
+    /// while.
+    pub(crate) fn squeeze(&self, held: u32, now: Instant) {
+        let mut sizing = self.sizing.lock();
+        sizing.squeeze(held, now);
+        self.budget.set_limit(sizing.effective());
+    }
+
+    /// Takes a step back up, if it is time; tells whether the cap changed.
+    pub(crate) fn grow(&self, now: Instant) -> bool {
+        let mut sizing = self.sizing.lock();
+        let grown = sizing.grow(now);
+        self.budget.set_limit(sizing.effective());
+        grown
+    }
+
+    pub(crate) fn next_step(&self) -> Option<Instant> {
+        self.sizing.lock().next_step()
     }
 }

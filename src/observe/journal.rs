@@ -126,6 +126,13 @@ impl Journal {
         self.tell(totals, |observer| observer.timed_out(&self.pool, waited));
     }
 
+    /// Warns of a knob that had to be changed.
+    pub(crate) fn warn(&self, totals: &Counters, text: &str) {
+        self.speak(totals, || {
+            log::warn!(target: TARGET, pool = self.pool.as_str(); "pool {}: {text}", self.pool);
+        });
+    }
+
     /// Mentions something once in the life of the pool.
     pub(crate) fn mention_once(
         &self,

@@ -40,6 +40,8 @@ close_reasons! {
     PoolClosed = "pool_closed", true;
     /// It came back while more connections were open than the pool may have.
     Surplus = "surplus", true;
+    /// All connections were retired after its birth.
+    Retired = "retired", true;
     /// The user discarded it.
     Discarded = "discarded", true;
     /// The user detached it: it left the pool open.

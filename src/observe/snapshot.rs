@@ -51,12 +51,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(
-        name: &str,
-        levels: Levels,
-        abandoned: u32,
-        totals: &Counters,
-    ) -> Snapshot {
+    pub(crate) fn new(name: &str, levels: Levels, abandoned: u32, totals: &Counters) -> Snapshot {
         Snapshot {
             name: name.to_owned(),
             max_size: levels.max_size,

@@ -1,7 +1,6 @@
 //! A manager for a bare `r2d2::Pool`: validation, lifetime, panic fence, cap and
 //! closing live below it, so they hold there too.
 
-use crate::budget::Budget;
 use crate::builder::Builder;
 use crate::clock;
 use crate::dial;
@@ -39,7 +38,6 @@ use std::time::Instant;
 /// ```
 pub struct Manager<D: Driver> {
     warden: Arc<Warden<D>>,
-    budget: Arc<Budget>,
 }
 
 impl<D: Driver> Manager<D> {
@@ -54,8 +52,7 @@ impl<D: Driver> Manager<D> {
     }
 
     pub(crate) fn guarded_by(warden: Arc<Warden<D>>) -> Manager<D> {
-        let budget = Budget::new(warden.config().max_size);
-        Manager { warden, budget }
+        Manager { warden }
     }
 
     /// Returns an `r2d2::Builder` with this manager's knobs: `max_size`,
@@ -82,7 +79,7 @@ impl<D: Driver> Manager<D> {
     ///
     /// Does not block.
     pub fn snapshot(&self) -> Snapshot {
-        let usage = self.budget.usage();
+        let usage = self.warden.budget().usage();
         let totals = self.warden.totals();
         let closed: u64 = totals.closed().iter().sum();
         let open = u32::try_from(totals.opened().saturating_sub(closed)).unwrap_or(u32::MAX);
@@ -95,8 +92,8 @@ impl<D: Driver> Manager<D> {
         let attempt = dial::attempt(&self.warden);
         // r2d2 opens the successor before it drops what it discards: the permit
         // comes when the server has let go of that one.
-        let Some(permit) = self.budget.take_until(attempt.deadline()) else {
-            let usage = self.budget.usage();
+        let Some(permit) = self.warden.budget().take_until(attempt.deadline()) else {
+            let usage = self.warden.budget().usage();
             let full = ConnectError::new(ConnectFault::LocalResource, self.warden.name());
             let text = format!("all {} permits of this manager are in use", usage.limit);
             return Err(Error::connect(full.with_source(text)));
@@ -107,7 +104,7 @@ impl<D: Driver> Manager<D> {
 
 impl<D: Driver> Drop for Manager<D> {
     fn drop(&mut self) {
-        self.budget.orphan();
+        self.warden.budget().orphan();
     }
 }
 

@@ -1,0 +1,121 @@
+//! How long a connection may idle and live, as far as servers and proxies allow:
+//! known from the knobs at first, and lowered when the server is asked.
+
+use crate::config::Config;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Keeps a connection this much below a limit that ends it: a tenth of the limit,
+/// at least half a second, at most half a minute, and never more than half of it.
+pub(crate) fn below(limit: Duration) -> Duration {
+    let margin = (limit / 10).clamp(Duration::from_millis(500), Duration::from_secs(30));
+    limit - margin.min(limit / 2)
+}
+
+/// The bounds in force, read on the hot path without a lock.
+pub(crate) struct Bounds {
+    /// Idling that some server or proxy does not bear; nanoseconds.
+    hard_idle: AtomicU64,
+    /// Idling after which connections beyond `min_idle` go; nanoseconds.
+    idle: AtomicU64,
+    /// The longest life; nanoseconds. Deadlines fixed at birth may be later.
+    lifetime: AtomicU64,
+}
+
+/// No bound.
+const NONE: u64 = u64::MAX;
+
+fn nanos(time: Option<Duration>) -> u64 {
+    time.and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or(NONE)
+}
+
+fn time(nanos: u64) -> Option<Duration> {
+    (nanos != NONE).then(|| Duration::from_nanos(nanos))
+}
+
+impl Bounds {
+    pub(super) fn new(config: &Config) -> Bounds {
+        let bounds = Bounds {
+            hard_idle: AtomicU64::new(NONE),
+            idle: AtomicU64::new(NONE),
+            lifetime: AtomicU64::new(NONE),
+        };
+        bounds.apply(config, None);
+        bounds
+    }
+
+    /// Works the bounds out anew, with the server's idle time-out if it is known.
+    pub(super) fn apply(&self, config: &Config, server_idle: Option<Duration>) {
+        let hard = [server_idle, config.proxy_idle_timeout].into_iter().flatten().map(below).min();
+        let proxy_life = config.proxy_max_lifetime.map(below);
+        let lifetime = [config.max_lifetime, proxy_life, hard].into_iter().flatten().min();
+        let idle = [config.idle_timeout, hard].into_iter().flatten().min();
+        self.hard_idle.store(nanos(hard), Relaxed);
+        self.idle.store(nanos(idle), Relaxed);
+        self.lifetime.store(nanos(lifetime), Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn hard_idle(&self) -> Option<Duration> {
+        time(self.hard_idle.load(Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn idle(&self) -> Option<Duration> {
+        time(self.idle.load(Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn lifetime(&self) -> Option<Duration> {
+        time(self.lifetime.load(Relaxed))
+    }
+}
+
+/// An instant before which something no longer holds; the flag keeps the lock off
+/// the path of a pool where it was never raised.
+#[derive(Default)]
+pub(super) struct Since {
+    raised: AtomicBool,
+    latest: Mutex<Option<Instant>>,
+}
+
+impl Since {
+    pub(super) fn raise(&self, at: Instant) {
+        let mut latest = self.latest.lock();
+        *latest = (*latest).max(Some(at));
+        self.raised.store(true, Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> Option<Instant> {
+        if self.raised.load(Relaxed) { *self.latest.lock() } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_margin_is_a_tenth_within_its_bounds() {
+        let seconds = Duration::from_secs;
+        assert_eq!(below(seconds(28_800)), seconds(28_770));
+        assert_eq!(below(seconds(60)), seconds(54));
+        assert_eq!(below(seconds(3)), Duration::from_millis(2_500));
+        assert_eq!(below(Duration::from_millis(600)), Duration::from_millis(300));
+    }
+
+    #[test]
+    fn the_smallest_of_all_limits_holds() {
+        let config =
+            Config { proxy_max_lifetime: Some(Duration::from_secs(600)), ..Config::default() };
+        let bounds = Bounds::new(&config);
+        assert_eq!(bounds.lifetime(), Some(Duration::from_secs(570)));
+        assert_eq!(bounds.idle(), Some(Duration::from_secs(600)));
+        assert_eq!(bounds.hard_idle(), None);
+        bounds.apply(&config, Some(Duration::from_secs(3)));
+        let held = Some(Duration::from_millis(2_500));
+        assert_eq!((bounds.hard_idle(), bounds.idle(), bounds.lifetime()), (held, held, held));
+    }
+}
