@@ -278,7 +278,9 @@ impl<D: Driver> Builder<D> {
 
     fn warden(self, driver: D) -> Result<Arc<Warden<D>>, Error> {
         self.config.check()?;
-        Ok(Warden::new(driver, self.config, self.init, self.observers))
+        let warden = Warden::new(driver, self.config, self.init, self.observers);
+        warden.compare_knobs();
+        Ok(warden)
     }
 }
 

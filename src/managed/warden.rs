@@ -211,17 +211,26 @@ impl<D: Driver> Warden<D> {
             rule
         };
         let conflicts = conflicts::find(&self.config, rule, &limits);
-        let news = {
+        self.known.lock().limits = Some(limits);
+        self.tell(conflicts);
+    }
+
+    /// Tells of the knobs that contradict one another before a server is asked.
+    pub(crate) fn compare_knobs(&self) {
+        let rule = self.sizing.lock().rule();
+        self.tell(conflicts::find(&self.config, rule, &ServerLimits::default()));
+    }
+
+    fn tell(&self, conflicts: Vec<String>) {
+        let told = {
             let mut known = self.known.lock();
-            known.limits = Some(limits);
-            let news = known.conflicts != conflicts;
-            known.conflicts.clone_from(&conflicts);
-            news
+            std::mem::replace(&mut known.conflicts, conflicts.clone())
         };
-        if news && !self.config.strict_limits {
-            for conflict in conflicts {
-                self.journal.warn(&self.totals, &conflict);
-            }
+        if self.config.strict_limits {
+            return;
+        }
+        for conflict in conflicts.iter().filter(|conflict| !told.contains(conflict)) {
+            self.journal.warn(&self.totals, conflict);
         }
     }
 

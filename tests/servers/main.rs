@@ -2,6 +2,7 @@
 //! private PostgreSQL or MariaDB.
 
 mod asynchrony;
+mod bounds;
 mod cap;
 mod dead;
 mod deadlines;
@@ -11,4 +12,5 @@ mod flavour;
 mod foreign;
 mod lifetime;
 mod rows;
+mod saturation;
 mod transactions;

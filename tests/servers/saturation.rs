@@ -1,0 +1,117 @@
+//! A server that is full is waited for, not stormed, and named when time is over.
+
+use crate::flavour::{Flavour, My, Ours, Pg, Subject};
+use poolwarden::{Cap, ConnectFault, ErrorKind, Pool};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use support::{mariadb, postgres as pg};
+
+/// Two pools of 10 and 64 threads on a server of 8 connections: all work is done,
+/// nobody sees an error, and few attempts are made in vain.
+fn two_pools<F: Flavour>(flavour: &F) {
+    let pool = || {
+        let ours: Ours<F> = Ours(Pool::builder().max_size(10).build(flavour.driver()).expect("one fits"));
+        ours
+    };
+    let pools = [pool(), pool()];
+    let done = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..64 {
+            let (ours, done) = (&pools[thread % 2], &done);
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    ours.work().expect("the work is done");
+                    done.fetch_add(1, SeqCst);
+                }
+            });
+        }
+    });
+    assert_eq!(done.into_inner(), 64 * 50);
+    for ours in &pools {
+        let books = ours.0.snapshot();
+        assert!(books.connect_failures <= 20, "a storm: {books}");
+        assert_eq!(books.open, books.idle, "{books}");
+    }
+}
+
+#[test]
+fn two_pools_share_a_postgres_that_is_too_small_for_both() {
+    if !pg::available() {
+        return;
+    }
+    let server = pg::Server::with(|conf| {
+        conf.set("max_connections", "8").set("superuser_reserved_connections", "0");
+    });
+    server.sql("postgres", "CREATE ROLE app LOGIN");
+    two_pools(&Pg(server.url("app", "postgres")));
+}
+
+#[test]
+fn two_pools_share_a_mariadb_that_is_too_small_for_both() {
+    if !mariadb::available() {
+        return;
+    }
+    let server = mariadb::Server::with(|conf| {
+        conf.set("max-connections", "10");
+    });
+    let database = server.fresh_database();
+    server.set_global("max_connections", 10);
+    two_pools(&My(database.url()));
+}
+
+#[test]
+fn a_server_that_stays_full_is_named_with_its_numbers_at_the_deadline() {
+    if !pg::available() {
+        return;
+    }
+    let server = pg::Server::start();
+    server.sql("postgres", "CREATE ROLE few LOGIN CONNECTION LIMIT 3");
+    let flavour = Pg(server.url("few", "postgres"));
+    let taken: Vec<_> = (0..2).map(|_| flavour.open().expect("a session")).collect();
+    // The limit of the role is known to the pool; that two are taken is not.
+    let pool = Pool::builder().max_size(3).build(flavour.driver()).expect("one is left");
+    let held = pool.get().expect("the one");
+    let began = Instant::now();
+    let error = pool.get_timeout(Duration::from_millis(700)).map(drop).expect_err("full");
+    assert!(began.elapsed() >= Duration::from_millis(700));
+    assert_eq!(error.kind(), ErrorKind::CheckoutTimeout);
+    let cause = error.connect_error().expect("the server's word");
+    assert_eq!((cause.fault(), cause.code()), (ConnectFault::Saturated, Some("53300")));
+    let text = error.to_string();
+    for part in ["the server is full", "too many connections for role", "this pool holds 1"] {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
+    drop((held, taken));
+    let three = || (0..3).map(|_| pool.get_timeout(Duration::from_secs(5))).collect::<Result<Vec<_>, _>>();
+    assert!(three().is_ok(), "the cap has grown back: {}", pool.snapshot());
+}
+
+#[test]
+fn a_cap_above_what_the_server_gives_is_lowered_with_the_arithmetic_or_refused() {
+    if !pg::available() {
+        return;
+    }
+    let server = pg::Server::with(|conf| {
+        conf.set("max_connections", "20");
+    });
+    server.sql("postgres", "CREATE ROLE app LOGIN");
+    let flavour = Pg(server.url("app", "postgres"));
+    let name = crate::flavour::fresh_name("lowered");
+    let log = support::logs::mark();
+    let pool = Pool::builder().max_size(50).name(&name).build(flavour.driver()).expect("a pool");
+    // 20 - 3 reserved for superusers - 3 head room.
+    assert_eq!(pool.snapshot().max_size, 14);
+    let warned = log.records_of("pool", &name);
+    let text = &warned.iter().find(|one| one.level == log::Level::Warn).expect("a warning").message;
+    for part in ["max_size 50", "max_connections 20", "reserved 3", "head room 3", "= 14"] {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
+    let strict = Pool::builder().max_size(50).strict_limits(true).build(flavour.driver());
+    let error = strict.map(drop).expect_err("too many");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("max_connections 20"), "{error}");
+    let half = Pool::builder().cap(Cap::Share { of_server: 0.5 }).build(flavour.driver());
+    assert_eq!(half.expect("a pool").snapshot().max_size, 7);
+    let third = Pool::builder().cap(Cap::PerInstance { instances: 3 }).build(flavour.driver());
+    assert_eq!(third.expect("a pool").snapshot().max_size, 4);
+}
