@@ -1,4 +1,57 @@
-//! skeleton docs
+//! A blocking connection pool for threaded programs that never hands out a
+//! connection the kernel knows is dead, never loses a slot, and says why a
+//! connection died.
+//!
+//! It is made for the blocking drivers `postgres` and `mysql` (MySQL and MariaDB),
+//! with `rusqlite` as the embedded default, and for every `r2d2` manager there is.
+//! A [`Pool`] hands out guards that deref in one step to the driver's own
+//! connection, and has queries of its own that give the connection back before
+//! they return. A [`Manager`] carries the same guarantees into a bare `r2d2::Pool`.
+//!
+//! ```
+//! # #[cfg(feature = "sqlite")] {
+//! use poolwarden::{Pool, Sqlite};
+//!
+//! let pool = Pool::builder().max_size(4).build(Sqlite::memory())?;
+//! pool.execute_batch("create table t (n integer); insert into t values (1), (2)")?;
+//! for n in pool.query("select n from t", [], |row| row.get::<_, i64>(0))? {
+//!     pool.execute("insert into t values (?1)", [n * 10])?;
+//! }
+//! let count: i64 = pool.get()?.query_row("select count(*) from t", [], |row| row.get(0))?;
+//! assert_eq!(count, 4);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! | feature | what it adds | extra dependency | default |
+//! | --- | --- | --- | --- |
+//! | `postgres` | a driver for PostgreSQL | `postgres`, `tokio` | no |
+//! | `mysql` | a driver for MySQL and MariaDB | `mysql` | no |
+//! | `sqlite` | a driver for SQLite, with SQLite compiled in | `rusqlite` | no |
+//! | `native-tls` | nothing yet; the name is kept for TLS | none | no |
+//!
+//! # How a check-out goes
+//!
+//! An idle connection is looked at by `recv(MSG_PEEK | MSG_DONTWAIT)` on its
+//! socket: one system call. Nothing there: it is handed out. An end or an error: it
+//! is closed, the server's parting words are read, and the next one is looked at.
+//! Only a connection that idled for longer than `ping_after` is pinged, within
+//! `ping_timeout`. If none is idle, a thread of its own opens one while the caller
+//! waits in a queue that is served in order of arrival.
+//!
+//! # Blocking
+//!
+//! The whole crate blocks, and says on every function on what and for how long at
+//! most. Dropping guards and pools never blocks, also inside an async runtime; what
+//! would block there is refused with [`ErrorKind::AsyncContext`].
+//!
+//! # Threads
+//!
+//! One thread for each connection that is being opened, and three for the whole
+//! process, started when needed and gone when unused: one closes, one keeps
+//! house, one enforces deadlines. There are none for each pool.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

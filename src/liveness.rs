@@ -392,7 +392,7 @@ mod tests {
     fn a_socket_connected_to_itself_is_known() {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
             .expect("socket");
-        let any: std::net::SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         socket.bind(&any.into()).expect("bind");
         let own = socket.local_addr().expect("an address");
         socket.connect(&own).expect("a socket may connect to itself");
