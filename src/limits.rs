@@ -7,12 +7,17 @@ use std::time::Duration;
 /// What cannot be known, behind a pooler or without the privilege to look, is
 /// `None`; what is known not to be limited is `None` too where the server says
 /// "no limit" (a time-out of zero, a connection limit of −1).
+///
+/// Behind a pooler the server's limits and counts of connections are the pooler's
+/// business and say nothing about ours: they are `None`, and so is `encrypted`.
+/// Time-outs are kept: the session that the pooler lends may end by them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerLimits {
-    /// The product and its version: `PostgreSQL 15.18`, `MariaDB 10.11.14`.
+    /// The product and its version: `PostgreSQL 15.18`, `MariaDB 10.11.14`; empty
+    /// if the server does not say.
     pub product: String,
-    /// The role or account that the session runs as.
+    /// The role or account that the session logged in as.
     pub role: Option<String>,
     /// Whether something between us and the server shares sessions (pgbouncer).
     pub behind_pooler: Option<bool>,
@@ -40,4 +45,21 @@ pub struct ServerLimits {
     pub read_only: Option<bool>,
     /// Whether the session is encrypted.
     pub encrypted: Option<bool>,
+}
+
+impl ServerLimits {
+    /// Forgets what the server says about the pooler's sessions, not ours.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    pub(crate) fn hide_poolers_own(&mut self) {
+        if self.behind_pooler == Some(true) {
+            self.max_connections = None;
+            self.reserved_connections = None;
+            self.role_limit = None;
+            self.database_limit = None;
+            self.connections = None;
+            self.role_connections = None;
+            self.database_connections = None;
+            self.encrypted = None;
+        }
+    }
 }

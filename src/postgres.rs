@@ -11,6 +11,8 @@ mod classify;
 mod connector;
 mod driver;
 mod hosts;
+mod limits;
+mod startup;
 mod unix;
 mod wire;
 mod words;

@@ -1,6 +1,6 @@
 //! The connector that the driver calls with the raw socket, before the first byte.
 
-use super::wire::Wire;
+use super::wire::{ProcessId, Wire};
 use crate::driver::Attempt;
 use crate::error::{BoxError, Phase};
 use crate::liveness::{self, Descriptor};
@@ -19,16 +19,22 @@ pub(super) struct Connector {
     attempt: Attempt,
     /// A descriptor of our own for the socket that was connected last.
     seen: Arc<Mutex<Option<Descriptor>>>,
+    process_id: ProcessId,
 }
 
 impl Connector {
     pub(super) fn new(attempt: &Attempt) -> Connector {
-        Connector { attempt: attempt.clone(), seen: Arc::default() }
+        Connector { attempt: attempt.clone(), seen: Arc::default(), process_id: Arc::default() }
     }
 
     /// A descriptor of our own for the socket that was connected.
     pub(super) fn socket(&self) -> Option<Descriptor> {
         self.seen.lock().clone()
+    }
+
+    /// The process that the server named when the connection was opened.
+    pub(super) fn process_id(&self) -> Option<i32> {
+        self.process_id.get().copied()
     }
 
     fn take_over(&self, socket: Socket) -> Result<Wire, BoxError> {
@@ -40,7 +46,7 @@ impl Connector {
             // On loopback a client may be given the very port that it connects to.
             self.attempt.abort_if_self_connected();
         }
-        Ok(Wire::plain(socket))
+        Ok(Wire::plain(socket, Arc::clone(&self.process_id)))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::connector::Connector;
 use super::hosts::{self, Target};
-use super::{asynchrony, classify, unix, words};
+use super::{asynchrony, classify, limits, unix, words};
 use crate::driver::{Attempt, Canceller, Driver, Link, Unsolicited};
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
+use crate::limits::ServerLimits;
 use crate::liveness::Descriptor;
 use crate::observe::{CloseReason, Words};
 use crate::resolve::Resolver;
@@ -44,6 +45,8 @@ pub struct Side {
     socket: Option<Descriptor>,
     /// Went through our connector: a cancel request must do so too.
     by_connector: bool,
+    /// The process that the server named at start-up; unknown over unix sockets.
+    process_id: Option<i32>,
 }
 
 impl fmt::Debug for Side {
@@ -133,7 +136,8 @@ impl Postgres {
         let client = config
             .connect(connector.clone())
             .map_err(|error| self.failure(&address.to_string(), error))?;
-        Ok((client, Side { socket: connector.socket(), by_connector: true }))
+        let (socket, process_id) = (connector.socket(), connector.process_id());
+        Ok((client, Side { socket, by_connector: true, process_id }))
     }
 
     fn dial_unix(
@@ -149,7 +153,7 @@ impl Postgres {
         let connected = unix::watched(&path, attempt, || config.connect(NoTls));
         let (client, socket) =
             connected.map_err(|error| self.failure(&path.display().to_string(), error))?;
-        Ok((client, Side { socket, by_connector: false }))
+        Ok((client, Side { socket, by_connector: false, process_id: None }))
     }
 
     /// The driver bounds the TCP connect only, and takes no zero.
@@ -265,6 +269,15 @@ impl Driver for Postgres {
 
     fn may_block_here(&self) -> bool {
         asynchrony::thread_may_block()
+    }
+
+    fn server_limits(
+        &self,
+        client: &mut Client,
+        side: &mut Side,
+        _: Instant,
+    ) -> Result<Option<ServerLimits>, BoxError> {
+        limits::read(client, side.process_id).map(Some)
     }
 
     fn canceller(&self, client: &Client, side: &Side) -> Option<Canceller> {
