@@ -5,6 +5,7 @@
 
 mod classify;
 mod driver;
+mod limits;
 mod words;
 
 pub use driver::MySql;

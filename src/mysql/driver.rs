@@ -1,8 +1,9 @@
 //! The MySQL and MariaDB driver.
 
-use super::{classify, words};
+use super::{classify, limits, words};
 use crate::driver::{Attempt, Driver, Link, Unsolicited};
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
+use crate::limits::ServerLimits;
 use crate::liveness;
 use crate::observe::Words;
 use crate::resolve::Resolver;
@@ -218,5 +219,14 @@ impl Driver for MySql {
     /// take it for its own answer.
     fn unsolicited(&self, (): &(), _: &[u8]) -> Unsolicited {
         Unsolicited::Discard
+    }
+
+    fn server_limits(
+        &self,
+        connection: &mut Conn,
+        (): &mut (),
+        _: Instant,
+    ) -> Result<Option<ServerLimits>, BoxError> {
+        limits::read(connection).map(Some)
     }
 }
