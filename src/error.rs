@@ -92,7 +92,7 @@ impl Error {
         not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
         allow(dead_code)
     )]
-    pub(crate) fn driver(what: &'static str, cause: impl Into<BoxError>) -> Error {
+    pub(crate) fn driver(what: impl Into<String>, cause: impl Into<BoxError>) -> Error {
         Error::new(ErrorKind::Driver, what).with_source(cause)
     }
 

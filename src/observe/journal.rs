@@ -86,22 +86,24 @@ impl Journal {
             reason = event.reason.as_str(), age_ms = millis(event.age),
             idle_ms = millis(event.idle);
             "pool {}: closed connection {}: {}, age {:.1?}",
-            self.pool, event.connection, event.reason, event.age
+            self.pool, event.connection, event.reason.phrase(), event.age
         );
     }
 
     fn log_unplanned(&self, event: &Closed<'_>, silent: u64) {
         let code = event.words.map_or("", |words| &*words.code);
         let said = event.words.map(|words| format!(": {words}"));
+        let busy = event.idle.is_zero();
+        let state = if busy { "in use".into() } else { format!("idle {:.1?}", event.idle) };
         let more = (silent > 0).then(|| format!(" ({silent} more like it since the last line)"));
         log::warn!(
             target: TARGET,
             pool = self.pool.as_str(), conn = event.connection,
             reason = event.reason.as_str(), code = code,
             age_ms = millis(event.age), idle_ms = millis(event.idle);
-            "pool {}: connection {} is gone: {}{}, age {:.1?}, idle {:.1?}{}",
-            self.pool, event.connection, event.reason, said.unwrap_or_default(),
-            event.age, event.idle, more.unwrap_or_default()
+            "pool {}: connection {} is gone: {}{} (age {:.1?}, {state}){}",
+            self.pool, event.connection, event.reason.phrase(), said.unwrap_or_default(),
+            event.age, more.unwrap_or_default()
         );
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 macro_rules! close_reasons {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $planned:literal;)+) => {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $planned:literal, $phrase:literal;)+) => {
         /// Why a connection was closed. Every close has exactly one reason.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
@@ -21,6 +21,11 @@ macro_rules! close_reasons {
                 match self { $(CloseReason::$name => $text,)+ }
             }
 
+            /// Says it in words, for a log line about a connection.
+            pub(crate) fn phrase(self) -> &'static str {
+                match self { $(CloseReason::$name => $phrase,)+ }
+            }
+
             /// Tells whether the pool or its user decided on this close.
             ///
             /// A close that was not planned is logged as a warning.
@@ -33,51 +38,74 @@ macro_rules! close_reasons {
 
 close_reasons! {
     /// Its lifetime, less its share of the jitter, was over.
-    MaxLifetime = "max_lifetime", true;
+    MaxLifetime = "max_lifetime", true,
+        "its lifetime was over";
     /// It idled longer than `idle_timeout` beyond `min_idle`.
-    IdleTimeout = "idle_timeout", true;
+    IdleTimeout = "idle_timeout", true,
+        "it idled too long";
     /// The pool was closed, or its last handle dropped.
-    PoolClosed = "pool_closed", true;
+    PoolClosed = "pool_closed", true,
+        "the pool was closed";
     /// It came back while more connections were open than the pool may have.
-    Surplus = "surplus", true;
+    Surplus = "surplus", true,
+        "more were open than may be";
     /// All connections were retired after its birth.
-    Retired = "retired", true;
+    Retired = "retired", true,
+        "all connections were retired";
     /// The user discarded it.
-    Discarded = "discarded", true;
+    Discarded = "discarded", true,
+        "its user discarded it";
     /// The user detached it: it left the pool open.
-    Detached = "detached", true;
+    Detached = "detached", true,
+        "its user took it out of the pool";
     /// A bare `r2d2::Pool` dropped it.
-    Released = "released", true;
+    Released = "released", true,
+        "the r2d2 pool dropped it";
     /// The server said that it ended the session by order or is shutting down.
-    ServerShutdown = "server_shutdown", false;
+    ServerShutdown = "server_shutdown", false,
+        "the server ended the session";
     /// The server said that one of its processes crashed.
-    ServerCrash = "server_crash", false;
+    ServerCrash = "server_crash", false,
+        "the server crashed";
     /// The server said that the session idled too long for its own limit.
-    ServerIdleTimeout = "server_idle_timeout", false;
+    ServerIdleTimeout = "server_idle_timeout", false,
+        "the server ended an idle session";
     /// The server said something else before it closed.
-    ServerError = "server_error", false;
+    ServerError = "server_error", false,
+        "the server ended the session";
     /// The other side closed it without a word (FIN).
-    ServerClosed = "server_closed", false;
+    ServerClosed = "server_closed", false,
+        "the other side closed it without a word";
     /// The other side, or something between, reset it (RST).
-    ConnectionReset = "connection_reset", false;
+    ConnectionReset = "connection_reset", false,
+        "the other side, or something between, reset it";
     /// The kernel gave up on the other side: no answer at all.
-    NetworkTimeout = "network_timeout", false;
+    NetworkTimeout = "network_timeout", false,
+        "the network gave no answer at all";
     /// Data arrived on an idle connection that must not be there.
-    Unsolicited = "unsolicited_data", false;
+    Unsolicited = "unsolicited_data", false,
+        "data arrived while it was idle";
     /// A ping got no answer in time.
-    PingTimeout = "ping_timeout", false;
+    PingTimeout = "ping_timeout", false,
+        "a ping was not answered in time";
     /// A ping was answered by an error.
-    PingFailed = "ping_failed", false;
+    PingFailed = "ping_failed", false,
+        "a ping failed";
     /// A sibling's ping timed out and nothing has proven this one since.
-    Condemned = "condemned", false;
+    Condemned = "condemned", false,
+        "a ping of another one was not answered in time, and nothing has proven this one since";
     /// The driver knows that it is unusable.
-    Broken = "broken", false;
+    Broken = "broken", false,
+        "the driver found it unusable";
     /// It came back in a state that could not be cleaned.
-    Dirty = "dirty", false;
+    Dirty = "dirty", false,
+        "it could not be cleaned";
     /// A query on it went over the row limit and was stopped.
-    RowLimit = "row_limit", false;
+    RowLimit = "row_limit", false,
+        "a query on it went over the row limit";
     /// Its borrower's thread, its driver or a hook panicked.
-    Panicked = "panicked", false;
+    Panicked = "panicked", false,
+        "its thread, its driver or a hook panicked";
 }
 
 impl CloseReason {

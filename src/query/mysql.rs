@@ -186,7 +186,7 @@ fn settle(connection: Conn, outcome: Result<(), Stop>) -> Result<(), Error> {
             } else {
                 drop(connection);
             }
-            Err(Error::driver("the statement failed", error))
+            Err(failed("the statement failed", error))
         }
         Err(Stop::Limit(error)) => {
             PooledConnection::abandon(connection, CloseReason::RowLimit);
@@ -214,7 +214,7 @@ fn is_out_of_step(error: &mysql::Error) -> bool {
 fn commit_failure(connection: u64, error: mysql::Error) -> Error {
     match error {
         mysql::Error::MySqlError(_) if !is_out_of_step(&error) => {
-            Error::driver("the transaction was rolled back at its commit", error)
+            failed("the transaction was rolled back at its commit", error)
         }
         error => work::outcome_unknown(connection, error),
     }
@@ -230,7 +230,7 @@ fn transact<T>(
     let mut transaction = match connection.start_transaction(TxOpts::default()) {
         Ok(transaction) => transaction,
         Err(error) => {
-            let error = Error::driver("the transaction could not begin", error);
+            let error = failed("the transaction could not begin", error);
             return Finished { outcome: Ok(Err(error)), close: Some(CloseReason::Broken) };
         }
     };
@@ -264,4 +264,12 @@ fn roll_back(transaction: Transaction<'_>, socket: Option<Descriptor>) -> Option
 fn convert<T: FromRow>(row: Row) -> Result<T, Error> {
     mysql::from_row_opt(row)
         .map_err(|error| Error::driver("a row does not fit the type asked for", error))
+}
+
+fn failed(what: &str, error: mysql::Error) -> Error {
+    let text = match &error {
+        mysql::Error::MySqlError(server) => format!("{what} (error {})", server.code),
+        _ => what.to_owned(),
+    };
+    Error::driver(text, error)
 }

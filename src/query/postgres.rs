@@ -159,7 +159,7 @@ fn settle<T>(connection: Conn, outcome: Result<T, Stop>) -> Result<T, Error> {
         Ok(value) => Ok(value),
         Err(Stop::Driver(error)) => {
             drop(connection);
-            Err(Error::driver("the statement failed", error))
+            Err(failed("the statement failed", error))
         }
         Err(Stop::Limit(error)) => {
             PooledConnection::abandon(connection, CloseReason::RowLimit);
@@ -176,7 +176,7 @@ fn transact<T>(
     let id = PooledConnection::id(connection);
     let ending = match connection.transaction() {
         Err(error) => {
-            let error = Error::driver("the transaction could not begin", error);
+            let error = failed("the transaction could not begin", error);
             return Finished { outcome: Ok(Err(error)), close: None };
         }
         Ok(mut transaction) => {
@@ -194,7 +194,7 @@ fn transact<T>(
     match ending {
         Ok((value, Ok(()))) => Finished { outcome: Ok(Ok(value)), close: None },
         Ok((_, Err(error))) if is_told(&error) => {
-            let error = Error::driver("the transaction was rolled back at its commit", error);
+            let error = failed("the transaction was rolled back at its commit", error);
             Finished { outcome: Ok(Err(error)), close: roll_back(connection) }
         }
         Ok((_, Err(error))) => {
@@ -231,4 +231,12 @@ fn roll_back(connection: &mut Conn) -> Option<CloseReason> {
     };
     let rolled_back = work::bounded(socket, || connection.batch_execute("rollback"));
     rolled_back.is_err().then_some(CloseReason::Dirty)
+}
+
+fn failed(what: &str, error: postgres::Error) -> Error {
+    let text = match error.code() {
+        Some(code) => format!("{what} (SQLSTATE {})", code.code()),
+        None => what.to_owned(),
+    };
+    Error::driver(text, error)
 }

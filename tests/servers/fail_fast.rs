@@ -187,3 +187,20 @@ fn a_caller_waits_for_a_server_that_is_starting_and_one_that_does_not_start_is_n
     assert!(error.to_string().contains("57P03"), "{error}");
     drop(held);
 }
+
+#[test]
+fn a_socket_that_was_connected_to_itself_is_refused() {
+    // On loopback a client that retries may be given the very port that it asks
+    // for. Here it binds that port first, which makes a certainty of the chance.
+    let port = port::unused();
+    let own: SocketAddr = ([127, 0, 0, 1], port).into();
+    let opts = mysql::OptsBuilder::new().ip_or_hostname(Some("127.0.0.1")).tcp_port(port);
+    let driver = MySql::from_opts(opts.bind_address(Some(own)).into()).expect("a driver");
+    let pool = Pool::builder().build_lazy(driver).expect("knobs agree");
+    let began = Instant::now();
+    let error = pool.get().map(drop).expect_err("nobody listens");
+    assert!(began.elapsed() < Duration::from_secs(1), "after {:?}", began.elapsed());
+    let cause = error.connect_error().expect("a failed connect");
+    assert_eq!(cause.fault(), ConnectFault::SelfConnected, "{cause:?}");
+    assert!(error.to_string().contains("connected to itself"), "{error}");
+}
