@@ -247,11 +247,11 @@ fn judge<D: Driver>(warden: &Warden<D>, parts: &Parts<D>, verdict: Verdict, byte
             match decision.unwrap_or(Unsolicited::Discard) {
                 Unsolicited::Keep => Look::Fine,
                 Unsolicited::Ping => Look::AskServer,
-                Unsolicited::Discard => Look::Close(Discard {
-                    reason: CloseReason::Unsolicited,
-                    words: words(),
-                    busy: false,
-                }),
+                // The words may be there a moment before the end that they announce.
+                Unsolicited::Discard => {
+                    let silent = || Discard::planned(CloseReason::Unsolicited);
+                    Look::Close(words().map_or_else(silent, Words::into_discard))
+                }
             }
         }
     }
