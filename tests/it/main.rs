@@ -1,1 +1,6 @@
-#[test] fn t(){}
+//! One binary for all tests: `mod` per subject, names are sentences.
+
+mod common;
+
+mod checkout;
+mod queue;

@@ -1,0 +1,316 @@
+//! Check-out and check-in: limits, what is handed out and what is not, what is
+//! kept and what is not.
+
+use crate::common::books::books;
+use crate::common::fake::{Act, At, Death, Fake, Wire};
+use crate::common::gate::Gate;
+use crate::common::{PATIENCE, ask, idle, pool, until};
+use poolwarden::{CloseReason, ConnectFault, ErrorKind, Pool, PooledConnection, Validation};
+use std::thread;
+use std::time::Duration;
+use support::wait::{eventually, within};
+
+const WIRES: [Wire; 4] = [Wire::InProcess, Wire::Hidden, Wire::Unix, Wire::Tcp];
+
+#[test]
+fn the_server_never_sees_more_than_max_size_connections() {
+    for wire in WIRES {
+        let (pool, _) = pool(wire, |knobs| knobs.max_size(5));
+        thread::scope(|scope| {
+            for _ in 0..50 {
+                scope.spawn(|| check_out_and_discard(&pool, 20));
+            }
+        });
+        books(&pool);
+    }
+}
+
+fn check_out_and_discard(pool: &Pool<Fake>, rounds: usize) {
+    for _ in 0..rounds {
+        let conn = pool.get().expect("it comes");
+        if fastrand::u8(..) < 64 {
+            PooledConnection::discard(conn);
+        }
+    }
+}
+
+#[test]
+fn an_idle_connection_is_used_again_and_the_one_used_last_first() {
+    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_size(3));
+    let mut held: Vec<_> = (0..3).map(|_| pool.get().expect("it opens")).collect();
+    let second = held.remove(1);
+    let (last, _) = (second.number, drop(held));
+    drop(second);
+    assert_eq!(pool.get().expect("one is idle").number, last);
+    assert_eq!(script.calls(At::Connect), 3);
+    books(&pool);
+}
+
+#[test]
+fn try_get_never_waits_and_never_opens() {
+    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_size(2));
+    let try_get = || within(Duration::from_secs(5), || pool.try_get()).0;
+    assert!(try_get().is_none());
+    assert_eq!((script.calls(At::Connect), pool.snapshot().pending), (0, 0));
+    let held = pool.get().expect("it opens");
+    assert!(try_get().is_none());
+    drop(held);
+    // For some microseconds the keeper may have it in its hands.
+    until(|| try_get().is_some_and(|conn| conn.number == 1));
+    assert_eq!(script.calls(At::Connect), 1);
+    books(&pool);
+}
+
+#[test]
+fn try_get_leaves_a_connection_that_needs_a_ping_where_it_is() {
+    let (pool, script) = pool(Wire::Hidden, |knobs| knobs);
+    idle(&pool, 1);
+    assert!((0..10).all(|_| pool.try_get().is_none()));
+    assert_eq!((pool.snapshot().idle, script.calls(At::Ping)), (1, 0));
+    books(&pool);
+}
+
+#[test]
+fn try_get_passes_over_the_dead_to_a_living_one() {
+    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_size(3));
+    let mut held: Vec<_> = (0..3).map(|_| pool.get().expect("it opens")).collect();
+    drop(held.remove(0));
+    held.iter().for_each(|conn| script.server().close(conn.number));
+    drop(held);
+    until(|| pool.try_get().is_some_and(|conn| conn.number == 1));
+    assert_eq!(pool.snapshot().closed_by(CloseReason::ServerClosed), 2);
+    books(&pool);
+}
+
+#[test]
+fn a_ping_that_blocks_in_one_thread_blocks_no_other() {
+    let (pool, script) = pool(Wire::Hidden, |knobs| knobs.max_size(2).ping_timeout(PATIENCE));
+    idle(&pool, 2);
+    let gate = Gate::shut();
+    script.once(At::Ping, Act::Hang(gate.clone()));
+    let slow = ask(&pool, PATIENCE);
+    gate.until_came(1);
+    let quick = pool.get().expect("the other one answers");
+    assert!(!slow.is_finished());
+    gate.open();
+    drop((slow.connection(), quick));
+    books(&pool);
+}
+
+/// What a server may do to an idle connection, and what the pool calls it.
+const DEATHS: [(Death, CloseReason); 3] = [
+    (Death::Fin, CloseReason::ServerClosed),
+    (Death::WordsAndFin, CloseReason::ServerShutdown),
+    (Death::Rst, CloseReason::ConnectionReset),
+];
+
+#[test]
+fn a_connection_that_the_server_ended_is_never_handed_out() {
+    for wire in [Wire::Unix, Wire::Tcp] {
+        // A unix socket has no RST.
+        for (death, reason) in DEATHS.into_iter().take(if wire == Wire::Tcp { 3 } else { 2 }) {
+            let (pool, script) = pool(wire, |knobs| knobs);
+            script.server().kill(idle(&pool, 1)[0], death);
+            let conn = pool.get().expect("a new one is opened");
+            assert_eq!(conn.number, 2, "{death:?} on {wire:?}");
+            drop(conn);
+            until(|| pool.snapshot().closed_by(reason) == 1);
+            books(&pool);
+        }
+    }
+}
+
+#[test]
+fn words_that_arrive_before_the_end_they_announce_are_the_reason() {
+    let (pool, script) = pool(Wire::Tcp, |knobs| knobs);
+    script.server().write(idle(&pool, 1)[0], b"E57P01terminated by order");
+    assert_eq!(pool.get().expect("a new one is opened").number, 2);
+    until(|| pool.snapshot().closed_by(CloseReason::ServerShutdown) == 1);
+    books(&pool);
+}
+
+#[test]
+fn when_all_idle_connections_are_dead_one_check_out_discards_them_and_succeeds() {
+    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_size(8));
+    let dead = idle(&pool, 8);
+    dead.iter().for_each(|number| script.server().close(*number));
+    let (conn, _) = within(Duration::from_secs(2), || pool.get().expect("a new one is opened"));
+    assert_eq!(conn.number, 9);
+    // For some microseconds the keeper may have one in its hands.
+    until(|| pool.snapshot().closed_by(CloseReason::ServerClosed) == 8);
+    assert_eq!(pool.snapshot().open, 1);
+    drop(conn);
+    books(&pool);
+}
+
+#[test]
+fn dead_connections_that_nobody_has_used_yet_cost_a_caller_no_pauses() {
+    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_size(8).min_idle(8));
+    until(|| pool.snapshot().idle == 8);
+    (1..=8).for_each(|number| script.server().close(number));
+    let (conn, took) = within(PATIENCE, || pool.get().expect("a new one is opened"));
+    assert!(conn.number > 8);
+    assert!(took < Duration::from_millis(600), "it took {took:?}");
+    drop(conn);
+    books(&pool);
+}
+
+#[test]
+fn unasked_bytes_are_kept_discarded_or_asked_about_as_the_driver_says() {
+    for (bytes, same, pings) in [(b"k", true, 0), (b"d", false, 0), (b"?", true, 1)] {
+        let (pool, script) = pool(Wire::Tcp, |knobs| knobs);
+        let number = idle(&pool, 1)[0];
+        script.server().write(number, bytes);
+        let conn = pool.get().expect("this one or another");
+        assert_eq!((conn.number == number, script.calls(At::Ping)), (same, pings), "{bytes:?}");
+        drop(conn);
+        let discarded = pool.snapshot().closed_by(CloseReason::Unsolicited);
+        assert_eq!(discarded, u64::from(!same), "{bytes:?}");
+        books(&pool);
+    }
+}
+
+#[test]
+fn a_ping_is_asked_for_only_after_ping_after_and_never_of_a_new_connection() {
+    let never = Duration::from_secs(3600);
+    for (after, pings) in [(never, 0), (Duration::from_millis(1), 1)] {
+        let (pool, script) = pool(Wire::Tcp, |knobs| knobs.ping_after(after));
+        drop(pool.get().expect("it opens"));
+        assert_eq!(script.calls(At::Ping), 0);
+        thread::sleep(Duration::from_millis(3));
+        drop(pool.get().expect("it is idle"));
+        assert_eq!((script.calls(At::Ping), pool.snapshot().pings), (pings, pings as u64));
+        books(&pool);
+    }
+}
+
+#[test]
+fn always_ping_pings_at_every_check_out_but_the_first() {
+    for wire in WIRES {
+        let (pool, script) = pool(wire, |knobs| knobs.validation(Validation::AlwaysPing));
+        (0..4).for_each(|_| drop(pool.get().expect("it answers")));
+        assert_eq!(script.calls(At::Ping), 3, "{wire:?}");
+        books(&pool);
+    }
+}
+
+#[test]
+fn a_connection_that_cannot_be_seen_is_pinged_and_one_in_this_process_is_not() {
+    for (wire, pings) in [(Wire::Hidden, 3), (Wire::InProcess, 0), (Wire::Tcp, 0)] {
+        let (pool, script) = pool(wire, |knobs| knobs);
+        (0..4).for_each(|_| drop(pool.get().expect("it answers")));
+        assert_eq!(script.calls(At::Ping), pings, "{wire:?}");
+        books(&pool);
+    }
+}
+
+#[test]
+fn validation_off_looks_at_nothing_but_the_lifetime() {
+    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.validation(Validation::Off));
+    let number = idle(&pool, 1)[0];
+    script.server().close(number);
+    assert_eq!(pool.get().expect("it is handed out, dead").number, number);
+    let mut conn = pool.get().expect("the same");
+    (conn.broken, conn.number) = (true, number);
+    drop(conn);
+    assert_eq!((script.calls(At::Ping), pool.snapshot().peeks), (0, 0));
+    books(&pool);
+}
+
+#[test]
+fn a_ping_that_fails_costs_that_connection_and_the_caller_gets_another() {
+    let (pool, script) = pool(Wire::Hidden, |knobs| knobs);
+    idle(&pool, 1);
+    script.once(At::Ping, Act::Fault(ConnectFault::Other));
+    assert_eq!(pool.get().expect("a new one is opened").number, 2);
+    assert_eq!(pool.snapshot().closed_by(CloseReason::PingFailed), 1);
+    books(&pool);
+}
+
+#[test]
+fn a_connection_that_broke_in_use_is_closed_at_check_in_and_one_that_did_not_is_kept() {
+    let (pool, _) = pool(Wire::Tcp, |knobs| knobs);
+    drop(pool.get().expect("it opens"));
+    let mut conn = pool.get().expect("an error in a query does not end a connection");
+    assert_eq!(conn.number, 1);
+    conn.broken = true;
+    drop(conn);
+    let now = pool.snapshot();
+    assert_eq!((now.open, now.closed_by(CloseReason::Broken)), (0, 1));
+    assert_eq!(pool.get().expect("a new one is opened").number, 2);
+    books(&pool);
+}
+
+#[test]
+fn a_discarded_connection_is_closed_and_a_detached_one_leaves_the_cap() {
+    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
+    PooledConnection::discard(pool.get().expect("it opens"));
+    let detached = PooledConnection::detach(pool.get().expect("it opens"));
+    let now = pool.snapshot();
+    assert_eq!(now.closed_by(CloseReason::Discarded), 1);
+    assert_eq!((now.closed_by(CloseReason::Detached), now.open, now.closing), (1, 0, 0));
+    drop(pool.get().expect("its place is free"));
+    assert_eq!(script.server().numbers(), [detached.number, 3]);
+    drop(detached);
+    // The one session too many was the detached one's.
+    assert!(eventually(PATIENCE, || script.server().live() == 1));
+    assert_eq!(script.server().most(), 2);
+}
+
+#[test]
+fn a_nested_check_out_times_out_and_says_that_the_thread_waits_for_itself() {
+    let (pool, _) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
+    let held = pool.get().expect("it opens");
+    let error = pool.get_timeout(Duration::from_millis(30)).expect_err("there is no second one");
+    assert_eq!(error.kind(), ErrorKind::CheckoutTimeout);
+    let text = error.to_string();
+    assert!(text.contains("this very thread holds 1 of them"), "{text}");
+    assert!(text.contains("checkout.rs:") && text.contains("(this thread)"), "{text}");
+    assert!(text.contains("all 1 connections are in use"), "{text}");
+    let levels = error.levels().expect("a check-out's error has levels");
+    assert_eq!((levels.max_size, levels.in_use, levels.open), (1, 1, 1));
+    drop(held);
+    books(&pool);
+}
+
+#[test]
+fn a_check_out_on_an_async_runtimes_thread_succeeds_or_says_that_it_would_block() {
+    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
+    idle(&pool, 1);
+    script.always(At::MayBlock, Act::Fault(ConnectFault::Other));
+    let asked = script.calls(At::MayBlock);
+    let held = pool.get().expect("one is idle and healthy");
+    assert_eq!(script.calls(At::MayBlock), asked);
+    let error = pool.get().expect_err("this would have to wait");
+    assert_eq!(error.kind(), ErrorKind::AsyncContext);
+    assert!(error.to_string().contains("spawn_blocking"), "{error}");
+    drop(held);
+    books(&pool);
+}
+
+#[test]
+fn a_connection_whose_ping_may_not_block_is_still_due_for_one_afterwards() {
+    let due = Duration::from_millis(300);
+    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.ping_after(due));
+    idle(&pool, 1);
+    thread::sleep(due);
+    script.once(At::MayBlock, Act::Fault(ConnectFault::Other));
+    let error = pool.get().expect_err("a ping would block");
+    assert_eq!((error.kind(), script.calls(At::Ping)), (ErrorKind::AsyncContext, 0));
+    let conn = pool.get().expect("this thread may block");
+    assert_eq!((conn.number, script.calls(At::Ping)), (1, 1));
+    drop(conn);
+    books(&pool);
+}
+
+#[test]
+fn each_new_connection_asks_the_driver_anew_and_old_ones_live_on() {
+    let (pool, script) = pool(Wire::Tcp, |knobs| knobs);
+    script.set_password("old");
+    let first = pool.get().expect("it opens");
+    script.set_password("new");
+    let second = pool.get().expect("it opens");
+    assert_eq!((&*first.password, &*second.password), ("old", "new"));
+    drop((first, second));
+    books(&pool);
+}
