@@ -3,4 +3,6 @@
 mod common;
 
 mod checkout;
+mod deadline;
+mod outage;
 mod queue;
