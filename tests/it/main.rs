@@ -4,5 +4,7 @@ mod common;
 
 mod checkout;
 mod deadline;
+mod housekeeping;
+mod lifetime;
 mod outage;
 mod queue;
