@@ -2,9 +2,12 @@
 
 mod common;
 
+mod async_context;
 mod checkout;
+mod closing;
 mod deadline;
 mod housekeeping;
 mod lifetime;
 mod outage;
+mod panic_safety;
 mod queue;
