@@ -3,11 +3,14 @@
 mod common;
 
 mod async_context;
+mod autotraits;
 mod checkout;
 mod closing;
+mod config;
 mod deadline;
 mod housekeeping;
 mod lifetime;
 mod outage;
 mod panic_safety;
 mod queue;
+mod telling;

@@ -1,0 +1,41 @@
+//! What may cross threads, checked when this compiles.
+
+use crate::common::fake::Fake;
+use poolwarden::{
+    Builder, CloseReason, ConnectError, ConnectFault, Descriptor, Error, ErrorKind, Foreign,
+    Levels, ManagedConnection, Manager, Pool, PooledConnection, Snapshot, Validation, Words,
+};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
+fn sends<T: Send + 'static>() {}
+fn shares<T: Send + Sync + 'static>() {}
+fn clones<T: Clone>() {}
+fn is_error<T: std::error::Error + Send + Sync + 'static>() {}
+fn unwinds<T: UnwindSafe + RefUnwindSafe>() {}
+
+#[test]
+fn pools_errors_and_snapshots_are_shared_between_threads_and_guards_are_sent() {
+    shares::<Pool<Fake>>();
+    shares::<Manager<Fake>>();
+    shares::<Foreign<Manager<Fake>>>();
+    sends::<PooledConnection<Fake>>();
+    sends::<ManagedConnection<Fake>>();
+    sends::<Builder<Fake>>();
+    shares::<Error>();
+    shares::<ConnectError>();
+    shares::<Snapshot>();
+    shares::<Levels>();
+    shares::<Words>();
+    shares::<Descriptor>();
+    shares::<(CloseReason, ConnectFault, ErrorKind, Validation)>();
+}
+
+#[test]
+fn handles_and_values_are_cloned_and_errors_are_errors() {
+    clones::<Pool<Fake>>();
+    clones::<Snapshot>();
+    clones::<ConnectError>();
+    is_error::<Error>();
+    is_error::<ConnectError>();
+    unwinds::<Snapshot>();
+}
