@@ -4,10 +4,12 @@ mod common;
 
 mod async_context;
 mod autotraits;
+mod bare_r2d2;
 mod checkout;
 mod closing;
 mod config;
 mod deadline;
+mod foreign;
 mod housekeeping;
 mod lifetime;
 mod outage;
