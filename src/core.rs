@@ -49,6 +49,10 @@ struct State<T, E> {
     handed: BTreeMap<u64, Delivery<T, E>>,
     next_ticket: u64,
     outage: Option<Outage<E>>,
+    /// How many attempts beyond one may be under way: none after a failure or a
+    /// sign of one, more with every success. A herd must not run against a server
+    /// that has just died before the first attempt has come back.
+    trust: u32,
     /// When the last attempt began that has not been followed by a success.
     last_attempt: Option<Instant>,
     closed: bool,
@@ -135,6 +139,7 @@ impl<T, E: Clone> Core<T, E> {
             handed: BTreeMap::new(),
             next_ticket: 0,
             outage: None,
+            trust: 0,
             last_attempt: None,
             closed: false,
         };
@@ -271,6 +276,7 @@ impl<T, E: Clone> Core<T, E> {
         // The head gets it, whoever it was opened for: that one may need another.
         state.undial(ticket);
         state.outage = None;
+        state.trust = state.trust.saturating_mul(2).saturating_add(1);
         state.last_attempt = None;
         if state.closed {
             self.settled.notify_all();
@@ -295,6 +301,7 @@ impl<T, E: Clone> Core<T, E> {
         let mut state = self.state.lock();
         state.one_less_pending();
         state.outage = Some(Outage { error: error.clone(), waits });
+        state.trust = 0;
         if waits {
             state.undial(ticket);
         } else {
@@ -309,6 +316,11 @@ impl<T, E: Clone> Core<T, E> {
             self.settled.notify_all();
         }
         state.plan_for_all(&self.budget, now)
+    }
+
+    /// A connection was found dead: the server may be gone, one attempt will tell.
+    pub(crate) fn distrust(&self) {
+        self.state.lock().trust = 0;
     }
 
     /// The error of the last attempt to open, if none has succeeded since.
@@ -614,7 +626,7 @@ impl<T, E: Clone> State<T, E> {
     /// While nothing is known to work, attempts are spaced: a herd must not
     /// storm a server that is down or has just come back.
     fn may_attempt(&self, now: Instant) -> bool {
-        let works = self.outage.is_none() && (self.open() > 0 || self.pending == 0);
+        let works = self.outage.is_none() && self.pending <= self.trust;
         works || self.last_attempt.is_none_or(|last| now >= last + self.attempt_gap())
     }
 

@@ -141,6 +141,9 @@ impl<D: Driver> Borrowed<'_, D> {
                 Look::Fine | Look::AskServer => healthy.push(managed),
             }
         }
+        if gone.iter().any(|(_, fate)| fate.reason.hints_at_an_outage()) {
+            self.engine.core.distrust();
+        }
         let back = healthy.len();
         self.settle(healthy, now);
         for (managed, fate) in gone {

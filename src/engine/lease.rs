@@ -49,6 +49,9 @@ impl<D: Driver> Lease<D> {
 
     /// Closes the connection instead of giving it back.
     pub(crate) fn discard(mut self, fate: Discard) {
+        if fate.reason.hints_at_an_outage() {
+            self.engine.core.distrust();
+        }
         if let Some(managed) = self.take() {
             discard(managed, fate);
         }

@@ -47,6 +47,11 @@ impl CloseReason {
         )
     }
 
+    /// The server itself may be gone, not only this connection.
+    pub(crate) fn hints_at_an_outage(self) -> bool {
+        self.peer_has_ended_it() || self.peer_is_deaf()
+    }
+
     /// The other side is deaf: an orderly goodbye would only wait.
     pub(super) fn peer_is_deaf(self) -> bool {
         matches!(

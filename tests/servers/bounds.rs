@@ -18,7 +18,11 @@ fn quiet<F: Flavour>(flavour: &F) {
         assert_eq!(ours.work(), Ok(()), "{}", ours.0.snapshot());
     }
     let books = ours.0.snapshot();
-    assert_eq!(books.closed_by(CloseReason::IdleTimeout) + books.closed_by(CloseReason::MaxLifetime), books.closed(), "{books}");
+    assert_eq!(
+        books.closed_by(CloseReason::IdleTimeout) + books.closed_by(CloseReason::MaxLifetime),
+        books.closed(),
+        "{books}"
+    );
     assert!(books.closed() >= 3, "{books}");
 }
 
@@ -30,7 +34,7 @@ fn a_quiet_pool_without_validation_meets_no_session_that_postgres_timed_out() {
     let server = pg::Server::with(|conf| {
         conf.set("idle_session_timeout", "3s");
     });
-    quiet(&Pg(server.url("postgres", "postgres")));
+    quiet(&Pg::new(server.url("postgres", "postgres")));
 }
 
 #[test]
@@ -42,7 +46,7 @@ fn a_quiet_pool_without_validation_meets_no_session_that_mariadb_timed_out() {
         conf.set("wait-timeout", "3");
     });
     let database = server.fresh_database();
-    quiet(&My(database.url()));
+    quiet(&My::new(database.url()));
 }
 
 #[test]
@@ -53,11 +57,11 @@ fn a_stated_proxy_limit_shortens_idle_time_and_lifetime() {
     let database = pg::shared().fresh_database();
     let limit = Duration::from_secs(2);
     let builder = Pool::builder().max_size(2).min_idle(1).proxy_max_lifetime(limit);
-    let pool = builder.build(Pg(database.url()).driver()).expect("a pool");
+    let pool = builder.build(Pg::new(database.url()).driver()).expect("a pool");
     let replaced = || pool.snapshot().closed_by(CloseReason::MaxLifetime) >= 1;
     assert!(eventually(Duration::from_millis(1_990), replaced), "{}", pool.snapshot());
     let strict = Pool::builder().strict_limits(true).proxy_idle_timeout(limit);
-    let error = strict.build(Pg(database.url()).driver()).map(drop).expect_err("too long");
+    let error = strict.build(Pg::new(database.url()).driver()).map(drop).expect_err("too long");
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("proxy_idle_timeout, 2s"), "{error}");
 }
@@ -68,7 +72,7 @@ fn a_raised_cap_wakes_waiters_and_a_lowered_one_closes_idle_first_and_busy_at_ch
         return;
     }
     let database = pg::shared().fresh_database();
-    let pool = Pool::builder().max_size(1).build(Pg(database.url()).driver()).expect("a pool");
+    let pool = Pool::builder().max_size(1).build(Pg::new(database.url()).driver()).expect("a pool");
     let first = pool.get().expect("the one");
     let second = std::thread::scope(|scope| {
         let waiter = scope.spawn(|| pool.get());
@@ -99,7 +103,7 @@ fn retiring_all_closes_idle_connections_now_and_busy_ones_at_check_in() {
         return;
     }
     let database = pg::shared().fresh_database();
-    let pool = Pool::builder().max_size(4).build(Pg(database.url()).driver()).expect("a pool");
+    let pool = Pool::builder().max_size(4).build(Pg::new(database.url()).driver()).expect("a pool");
     fill(&pool);
     let mut busy = pool.get().expect("a connection");
     pool.retire_all();

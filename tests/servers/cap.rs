@@ -67,7 +67,7 @@ fn postgres_never_shows_more_sessions_than_max_size() {
         return;
     }
     let database = pg::shared().fresh_database();
-    let ours = ours(&Pg(database.url()));
+    let ours = ours(&Pg::new(database.url()));
     let sessions = || database.backends().len();
     let most = churn(|| discard_some(&ours), || drop(database.sql(KILL_ONE)), sessions);
     assert_cap(&ours, most);
@@ -80,7 +80,7 @@ fn postgres_never_shows_more_sessions_than_max_size_in_a_bare_r2d2_pool() {
     }
     let database = pg::shared().fresh_database();
     let builder = Pool::builder().max_size(SIZE).max_lifetime(Duration::from_millis(200));
-    let manager = builder.manager(Pg(database.url()).driver()).expect("knobs agree");
+    let manager = builder.manager(Pg::new(database.url()).driver()).expect("knobs agree");
     let bare: Bare<Pg> = Bare(manager.builder().build(manager).expect("the server is there"));
     let sessions = || database.backends().len();
     let most = churn(|| drop(bare.work()), || drop(database.sql(KILL_ONE)), sessions);
@@ -93,7 +93,7 @@ fn mariadb_never_shows_more_sessions_than_max_size() {
         return;
     }
     let database = mariadb::shared().fresh_database();
-    let ours = ours(&My(database.url()));
+    let ours = ours(&My::new(database.url()));
     let sessions = || database.processlist().len();
     let kill_one = || {
         let all = database.processlist();
@@ -112,7 +112,7 @@ fn what_a_frozen_server_does_not_confirm_is_counted_as_abandoned_until_it_thaws(
     }
     let server = pg::Server::start();
     let builder = Pool::builder().max_size(4).close_grace(Duration::from_millis(300));
-    let pool = builder.build(Pg(server.url("postgres", "postgres")).driver()).expect("a pool");
+    let pool = builder.build(Pg::new(server.url("postgres", "postgres")).driver()).expect("a pool");
     fill(&pool);
     server.freeze();
     let held: Vec<_> = (0..4).map(|_| pool.get().expect("idle")).collect();

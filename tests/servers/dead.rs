@@ -1,7 +1,9 @@
 //! A connection that the kernel knows is dead is never handed out, and the pool
 //! says why it died.
 
-use crate::flavour::{Bare, Control, Flavour, My, Ours, Pg, Subject, fill, fresh_name, herd};
+use crate::flavour::{
+    Bare, Control, Flavour, My, Ours, Pg, Subject, fill, fill_and, fresh_name, herd,
+};
 use poolwarden::{CloseReason, Pool, Validation};
 use std::time::Duration;
 use support::logs;
@@ -30,11 +32,13 @@ fn trial<F: Flavour>(flavour: &F, what: &str, event: impl FnOnce(), verdicts: &[
     let name = fresh_name(what);
     let pool = Pool::builder().max_size(IDLE).name(&name).build(flavour.driver());
     let ours: Ours<F> = Ours(pool.expect("the server is there"));
-    fill(&ours.0);
+    fill_and(&ours.0, |connection| flavour.settle_in(connection));
     let manager = Pool::builder().max_size(IDLE).min_idle(IDLE).manager(flavour.driver());
     let manager = manager.expect("knobs agree");
     let bare: Bare<F> = Bare(manager.builder().build(manager).expect("the server is there"));
+    bare.for_all(|connection| flavour.settle_in(connection));
     let control: Control<F> = Control::new(flavour, IDLE);
+    control.for_all(|connection| flavour.settle_in(connection));
     event();
     let seen = herd(&control, 1, IDLE as usize);
     assert!(!seen.is_empty(), "{what}: the control saw nothing, so the test proves nothing");
@@ -112,13 +116,12 @@ fn postgres_events(via: impl Fn(&pg::Server, &str) -> Pg) {
     let force = || drop(server.sql("postgres", "DROP DATABASE victim WITH (FORCE)"));
     let force = || (force(), server.create_database("victim")).1;
     trial(&on("victim"), "drop database", force, &[shutdown]);
-    server.sql("postgres", "ALTER ROLE postgres SET idle_session_timeout = '300ms'");
-    let idle_out = || {
-        std::thread::sleep(Duration::from_millis(600));
-        server.sql("postgres", "ALTER ROLE postgres RESET idle_session_timeout");
-    };
+    // Set by each session when the pools have asked for the server's limits: they
+    // would keep below it.
+    let flavour = on("postgres").with_late_statement("set idle_session_timeout = '300ms'");
+    let idle_out = || std::thread::sleep(Duration::from_millis(800));
     let idle = (CloseReason::ServerIdleTimeout, "57P05");
-    trial(&on("postgres"), "idle_session_timeout", idle_out, &[idle]);
+    trial(&flavour, "idle_session_timeout", idle_out, &[idle]);
 }
 
 /// A client's backend that is not this very psql.
@@ -127,12 +130,12 @@ const ONE_CLIENT: &str = "SELECT pid FROM pg_stat_activity WHERE backend_type = 
 
 #[test]
 fn no_postgres_connection_that_died_while_idle_is_handed_out_over_tcp() {
-    postgres_events(|server, db| Pg(server.url("postgres", db)));
+    postgres_events(|server, db| Pg::new(server.url("postgres", db)));
 }
 
 #[test]
 fn no_postgres_connection_that_died_while_idle_is_handed_out_over_unix_sockets() {
-    postgres_events(|server, db| Pg(server.unix_url("postgres", db)));
+    postgres_events(|server, db| Pg::new(server.unix_url("postgres", db)));
 }
 
 fn mariadb_events(via: impl Fn(&mariadb::Database<'_>) -> My, idle_out: CloseReason) {
@@ -156,29 +159,28 @@ fn mariadb_events(via: impl Fn(&mariadb::Database<'_>) -> My, idle_out: CloseRea
         ready();
     };
     trial(&on(), "kill -9", kill, &[closed]);
-    server.set_global("wait_timeout", 1);
-    let wait_out = || {
-        std::thread::sleep(Duration::from_millis(1_800));
-        server.set_global("wait_timeout", 28_800);
-    };
-    trial(&on(), "wait_timeout", wait_out, &[(idle_out, "")]);
+    // Set by each session when the pools have asked for the server's limits: they
+    // would keep below it.
+    let flavour = on().with_late_statement("set session wait_timeout = 1");
+    let wait_out = || std::thread::sleep(Duration::from_millis(1_800));
+    trial(&flavour, "wait_timeout", wait_out, &[(idle_out, "")]);
 }
 
 #[test]
 fn no_mariadb_connection_that_died_while_idle_is_handed_out_over_tcp() {
     // MariaDB ends an idle TCP connection by a RST, without a word.
-    mariadb_events(|database| My(database.url()), CloseReason::ConnectionReset);
+    mariadb_events(|database| My::new(database.url()), CloseReason::ConnectionReset);
 }
 
 #[test]
 fn no_mariadb_connection_that_died_while_idle_is_handed_out_over_unix_sockets() {
-    mariadb_events(|database| My(database.unix_url()), CloseReason::ServerClosed);
+    mariadb_events(|database| My::new(database.unix_url()), CloseReason::ServerClosed);
 }
 
 #[test]
 fn mysqls_own_words_before_it_hangs_up_are_read_and_the_connection_is_not_handed_out() {
     let server = FakeMysql::start();
-    let flavour = My(server.url());
+    let flavour = My::new(server.url());
     let name = fresh_name("4031");
     let log = logs::mark();
     let pool = Pool::builder().max_size(IDLE).name(&name).build(flavour.driver());
@@ -202,7 +204,7 @@ fn a_dead_connection_is_handed_out_when_validation_is_off_and_never_otherwise() 
         return;
     }
     let server = pg::Server::start();
-    let flavour = Pg(server.url("postgres", "postgres"));
+    let flavour = Pg::new(server.url("postgres", "postgres"));
     let with = |validation| {
         let pool = Pool::builder().max_size(1).validation(validation).build(flavour.driver());
         let ours: Ours<Pg> = Ours(pool.expect("the server is there"));
@@ -220,7 +222,7 @@ fn a_notification_on_an_idle_connection_is_no_reason_to_close_it() {
         return;
     }
     let database = pg::shared().fresh_database();
-    let pool = Pool::builder().max_size(1).build(Pg(database.url()).driver()).expect("a pool");
+    let pool = Pool::builder().max_size(1).build(Pg::new(database.url()).driver()).expect("a pool");
     pool.get().expect("a connection").batch_execute("listen news").expect("it listens");
     database.sql("notify news, 'hello'");
     let mut connection = pool.get().expect("a connection");

@@ -70,7 +70,7 @@ fn a_frozen_postgres_holds_no_caller_and_no_slot() {
         return;
     }
     let server = pg::Server::start();
-    let flavour = Pg(server.url("postgres", "postgres"));
+    let flavour = Pg::new(server.url("postgres", "postgres"));
     frozen(&flavour, || server.freeze(), || server.thaw());
 }
 
@@ -80,7 +80,7 @@ fn a_frozen_postgres_behind_a_unix_socket_holds_no_caller_and_no_slot() {
         return;
     }
     let server = pg::Server::start();
-    let flavour = Pg(server.unix_url("postgres", "postgres"));
+    let flavour = Pg::new(server.unix_url("postgres", "postgres"));
     frozen(&flavour, || server.freeze(), || server.thaw());
 }
 
@@ -91,8 +91,8 @@ fn a_frozen_mariadb_holds_no_caller_and_no_slot() {
     }
     let server = mariadb::Server::start();
     let database = server.fresh_database();
-    frozen(&My(database.url()), || server.freeze(), || server.thaw());
-    frozen(&My(database.unix_url()), || server.freeze(), || server.thaw());
+    frozen(&My::new(database.url()), || server.freeze(), || server.thaw());
+    frozen(&My::new(database.unix_url()), || server.freeze(), || server.thaw());
 }
 
 /// A pool with nothing open over something that hangs.
@@ -142,11 +142,11 @@ fn a_listener_that_accepts_and_never_answers_holds_no_caller() {
 }
 
 fn on_port_pg(port: u16) -> Pg {
-    Pg(format!("postgres://nobody@127.0.0.1:{port}/nothing"))
+    Pg::new(format!("postgres://nobody@127.0.0.1:{port}/nothing"))
 }
 
 fn on_port_my(port: u16) -> My {
-    My(format!("mysql://nobody@127.0.0.1:{port}/nothing"))
+    My::new(format!("mysql://nobody@127.0.0.1:{port}/nothing"))
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_stopped_postmaster_holds_no_caller_and_serves_again_after_it_goes_on() {
         return;
     }
     let server = pg::Server::start();
-    let flavour = Pg(server.url("postgres", "postgres"));
+    let flavour = Pg::new(server.url("postgres", "postgres"));
     let pool = Pool::builder().max_size(2).build_lazy(flavour.driver()).expect("knobs agree");
     server.freeze_postmaster_only();
     let error = refusal(&pool);
@@ -185,7 +185,7 @@ fn a_mysql_server_that_drips_a_byte_at_a_time_holds_no_caller() {
     let database = mariadb::shared().fresh_database();
     let proxy = Proxy::to_port(mariadb::shared().port());
     proxy.set_mode(Mode::With(Fault::Drip { bytes: 1, every: Duration::from_millis(500) }));
-    let driver = || My(database.url_via(proxy.port())).driver();
+    let driver = || My::new(database.url_via(proxy.port())).driver();
     hanging(driver(), Phase::Handshaking);
     hanging_dial(driver(), Phase::Handshaking);
 }
@@ -213,7 +213,7 @@ fn a_frozen_server_costs_idle_connections_one_ping_and_not_one_each() {
     }
     let server = pg::Server::start();
     let builder = Pool::builder().max_size(8).validation(Validation::AlwaysPing);
-    let driver = Pg(server.url("postgres", "postgres")).driver();
+    let driver = Pg::new(server.url("postgres", "postgres")).driver();
     let pool = builder.ping_timeout(Duration::from_millis(200)).build(driver);
     let pool = pool.expect("the server is there");
     fill(&pool);

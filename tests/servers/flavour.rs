@@ -16,6 +16,8 @@ pub trait Flavour: Clone + Send + Sync + 'static {
     fn driver(&self) -> Self::Driver;
     /// Opens a connection with the driver crate alone.
     fn open(&self) -> Result<Self::Connection, String>;
+    /// Prepares an idle connection for the event to come, unknown to its pool.
+    fn settle_in(&self, _: &mut Self::Connection) {}
     /// Asks the server for the sum of 20 and 22.
     fn ask(connection: &mut Self::Connection) -> Result<(), String>;
 }
@@ -30,18 +32,39 @@ fn sum(answer: Option<i64>) -> Result<(), String> {
 
 /// PostgreSQL, by whatever its connection string says.
 #[derive(Clone)]
-pub struct Pg(pub String);
+pub struct Pg {
+    text: String,
+    late: Option<&'static str>,
+}
+
+impl Pg {
+    /// The server that this connection string leads to.
+    pub fn new(text: String) -> Pg {
+        Pg { text, late: None }
+    }
+
+    /// The same, with a statement that each idle connection runs before the event.
+    pub fn with_late_statement(self, late: &'static str) -> Pg {
+        Pg { late: Some(late), ..self }
+    }
+}
 
 impl Flavour for Pg {
     type Driver = Postgres;
     type Connection = postgres::Client;
 
     fn driver(&self) -> Postgres {
-        Postgres::new(&self.0).expect("a driver")
+        Postgres::new(&self.text).expect("a driver")
+    }
+
+    fn settle_in(&self, connection: &mut postgres::Client) {
+        for statement in self.late {
+            connection.batch_execute(statement).expect("a statement");
+        }
     }
 
     fn open(&self) -> Result<postgres::Client, String> {
-        postgres::Client::connect(&self.0, postgres::NoTls).map_err(text)
+        postgres::Client::connect(&self.text, postgres::NoTls).map_err(text)
     }
 
     fn ask(connection: &mut postgres::Client) -> Result<(), String> {
@@ -52,18 +75,40 @@ impl Flavour for Pg {
 
 /// MySQL or MariaDB, by whatever its URL says.
 #[derive(Clone)]
-pub struct My(pub String);
+pub struct My {
+    url: String,
+    late: Option<&'static str>,
+}
+
+impl My {
+    /// The server that this URL leads to.
+    pub fn new(url: String) -> My {
+        My { url, late: None }
+    }
+
+    /// The same, with a statement that each idle connection runs before the event.
+    pub fn with_late_statement(self, late: &'static str) -> My {
+        My { late: Some(late), ..self }
+    }
+}
 
 impl Flavour for My {
     type Driver = MySql;
     type Connection = mysql::Conn;
 
     fn driver(&self) -> MySql {
-        MySql::new(&self.0).expect("a driver")
+        MySql::new(&self.url).expect("a driver")
+    }
+
+    fn settle_in(&self, connection: &mut mysql::Conn) {
+        use mysql::prelude::Queryable;
+        for statement in self.late {
+            connection.query_drop(statement).expect("a statement");
+        }
     }
 
     fn open(&self) -> Result<mysql::Conn, String> {
-        let opts = mysql::Opts::from_url(&self.0).map_err(text)?;
+        let opts = mysql::Opts::from_url(&self.url).map_err(text)?;
         let opts = mysql::OptsBuilder::from_opts(opts).prefer_socket(false);
         mysql::Conn::new(opts).map_err(text)
     }
@@ -98,6 +143,15 @@ impl<F: Flavour> Subject for Ours<F> {
 
 /// Our manager in a bare r2d2 pool.
 pub struct Bare<F: Flavour>(pub r2d2::Pool<Manager<F::Driver>>);
+
+impl<F: Flavour> Bare<F> {
+    /// Does something to each of its connections.
+    pub fn for_all(&self, settle_in: impl Fn(&mut F::Connection)) {
+        let all = (0..self.0.max_size()).map(|_| self.0.get().expect("a connection"));
+        let mut all: Vec<_> = all.collect();
+        all.iter_mut().for_each(|connection| settle_in(connection));
+    }
+}
 
 impl<F: Flavour> Subject for Bare<F> {
     fn work(&self) -> Result<(), String> {
@@ -154,14 +208,26 @@ impl<F: Flavour> Control<F> {
         let builder = r2d2::Pool::builder().max_size(size).test_on_check_out(false);
         Control(builder.build(RawManager(flavour.clone())).expect("the server is there"))
     }
+
+    /// Does something to each of its connections.
+    pub fn for_all(&self, settle_in: impl Fn(&mut F::Connection)) {
+        let all = (0..self.0.max_size()).map(|_| self.0.get().expect("a connection"));
+        let mut all: Vec<_> = all.collect();
+        all.iter_mut().for_each(|connection| settle_in(connection));
+    }
 }
 
 /// Opens all connections of our pool and leaves them idle.
 pub fn fill<D: Driver>(pool: &Pool<D>) {
+    fill_and(pool, |_| ());
+}
+
+/// The same, and does something to each of them.
+pub fn fill_and<D: Driver>(pool: &Pool<D>, settle_in: impl Fn(&mut D::Connection)) {
     let size = pool.snapshot().max_size;
-    let all: Vec<PooledConnection<D>> =
-        (0..size).map(|_| pool.get().expect("the server is there")).collect();
-    drop(all);
+    let all = (0..size).map(|_| pool.get().expect("the server is there"));
+    let mut all: Vec<PooledConnection<D>> = all.collect();
+    all.iter_mut().for_each(|connection| settle_in(connection));
 }
 
 /// Runs so many threads with so many rounds each; returns the errors they saw.
@@ -181,7 +247,7 @@ pub fn herd(subject: &impl Subject, threads: usize, rounds: usize) -> Vec<String
 pub fn shared_pg() -> Option<(Pg, pg::Database<'static>)> {
     pg::available().then(|| {
         let database = pg::shared().fresh_database();
-        (Pg(database.url()), database)
+        (Pg::new(database.url()), database)
     })
 }
 
@@ -189,6 +255,6 @@ pub fn shared_pg() -> Option<(Pg, pg::Database<'static>)> {
 pub fn shared_my() -> Option<(My, mariadb::Database<'static>)> {
     mariadb::available().then(|| {
         let database = mariadb::shared().fresh_database();
-        (My(database.url()), database)
+        (My::new(database.url()), database)
     })
 }

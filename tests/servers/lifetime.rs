@@ -56,7 +56,7 @@ fn no_postgres_session_outlives_its_lifetime_on_a_hot_pool() {
     }
     let database = pg::shared().fresh_database();
     let oldest = || database.backends().iter().map(|one| one.age_ms).max().unwrap_or(0);
-    hot(&Pg(database.url()), oldest);
+    hot(&Pg::new(database.url()), oldest);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn no_postgres_session_outlives_its_lifetime_in_a_bare_r2d2_pool() {
         return;
     }
     let database = pg::shared().fresh_database();
-    let flavour = Pg(database.url());
+    let flavour = Pg::new(database.url());
     let builder = Pool::builder().max_size(8).max_lifetime(LIFETIME);
     let manager = builder.manager(flavour.driver()).expect("knobs agree");
     let bare: Bare<Pg> = Bare(manager.builder().build(manager).expect("the server is there"));
@@ -93,7 +93,7 @@ fn no_mariadb_session_outlives_its_lifetime_on_a_hot_pool() {
         });
         ages.max().unwrap_or(0)
     };
-    hot(&My(database.url()), oldest);
+    hot(&My::new(database.url()), oldest);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn expiries_are_spread_and_a_connection_in_use_is_never_cut() {
     let log = support::logs::mark();
     let builder = Pool::builder().max_size(12).max_lifetime(Duration::from_secs(1));
     let builder = builder.lifetime_jitter(0.5).name(&name);
-    let pool = builder.build(Pg(database.url()).driver()).expect("the server is there");
+    let pool = builder.build(Pg::new(database.url()).driver()).expect("the server is there");
     crate::flavour::fill(&pool);
     let mut held = pool.get().expect("a connection");
     let rest = || pool.snapshot().closed_by(CloseReason::MaxLifetime);

@@ -136,5 +136,5 @@ fn a_mysql_row_that_does_not_fit_its_type_is_an_error_and_no_panic() {
     let error = pool.query::<u8>("select 'text'").expect_err("not a number");
     assert_eq!(error.kind(), ErrorKind::Driver);
     assert_eq!(pool.snapshot().closed(), 0);
-    let _ = My(String::new());
+    let _ = My::new(String::new());
 }

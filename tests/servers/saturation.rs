@@ -10,7 +10,8 @@ use support::{mariadb, postgres as pg};
 /// nobody sees an error, and few attempts are made in vain.
 fn two_pools<F: Flavour>(flavour: &F) {
     let pool = || {
-        let ours: Ours<F> = Ours(Pool::builder().max_size(10).build(flavour.driver()).expect("one fits"));
+        let ours: Ours<F> =
+            Ours(Pool::builder().max_size(10).build(flavour.driver()).expect("one fits"));
         ours
     };
     let pools = [pool(), pool()];
@@ -43,7 +44,7 @@ fn two_pools_share_a_postgres_that_is_too_small_for_both() {
         conf.set("max_connections", "8").set("superuser_reserved_connections", "0");
     });
     server.sql("postgres", "CREATE ROLE app LOGIN");
-    two_pools(&Pg(server.url("app", "postgres")));
+    two_pools(&Pg::new(server.url("app", "postgres")));
 }
 
 #[test]
@@ -56,7 +57,7 @@ fn two_pools_share_a_mariadb_that_is_too_small_for_both() {
     });
     let database = server.fresh_database();
     server.set_global("max_connections", 10);
-    two_pools(&My(database.url()));
+    two_pools(&My::new(database.url()));
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn a_server_that_stays_full_is_named_with_its_numbers_at_the_deadline() {
     }
     let server = pg::Server::start();
     server.sql("postgres", "CREATE ROLE few LOGIN CONNECTION LIMIT 3");
-    let flavour = Pg(server.url("few", "postgres"));
+    let flavour = Pg::new(server.url("few", "postgres"));
     let taken: Vec<_> = (0..2).map(|_| flavour.open().expect("a session")).collect();
     // The limit of the role is known to the pool; that two are taken is not.
     let pool = Pool::builder().max_size(3).build(flavour.driver()).expect("one is left");
@@ -82,7 +83,8 @@ fn a_server_that_stays_full_is_named_with_its_numbers_at_the_deadline() {
         assert!(text.contains(part), "no {part:?} in: {text}");
     }
     drop((held, taken));
-    let three = || (0..3).map(|_| pool.get_timeout(Duration::from_secs(5))).collect::<Result<Vec<_>, _>>();
+    let three =
+        || (0..3).map(|_| pool.get_timeout(Duration::from_secs(5))).collect::<Result<Vec<_>, _>>();
     assert!(three().is_ok(), "the cap has grown back: {}", pool.snapshot());
 }
 
@@ -95,7 +97,7 @@ fn a_cap_above_what_the_server_gives_is_lowered_with_the_arithmetic_or_refused()
         conf.set("max_connections", "20");
     });
     server.sql("postgres", "CREATE ROLE app LOGIN");
-    let flavour = Pg(server.url("app", "postgres"));
+    let flavour = Pg::new(server.url("app", "postgres"));
     let name = crate::flavour::fresh_name("lowered");
     let log = support::logs::mark();
     let pool = Pool::builder().max_size(50).name(&name).build(flavour.driver()).expect("a pool");

@@ -89,7 +89,7 @@ fn a_link_cut_during_commit_is_an_unknown_outcome_and_not_a_failure() {
     if pg::available() {
         let database = pg::shared().fresh_database();
         let proxy = Proxy::to_port(pg::shared().port());
-        let driver = crate::flavour::Pg(database.url_via(proxy.port())).driver();
+        let driver = crate::flavour::Pg::new(database.url_via(proxy.port())).driver();
         let pool = Pool::builder().max_size(1).build(driver).expect("a pool");
         let outcome = pool.transaction(|tx| {
             tx.batch_execute("create table t (n int)")?;
@@ -101,7 +101,7 @@ fn a_link_cut_during_commit_is_an_unknown_outcome_and_not_a_failure() {
     if mariadb::available() {
         let database = mariadb::shared().fresh_database();
         let proxy = Proxy::to_port(mariadb::shared().port());
-        let driver = crate::flavour::My(database.url_via(proxy.port())).driver();
+        let driver = crate::flavour::My::new(database.url_via(proxy.port())).driver();
         let pool = Pool::builder().max_size(1).build(driver).expect("a pool");
         let outcome = pool.transaction(|tx| {
             tx.query_drop("do 1")?;
@@ -124,7 +124,7 @@ fn a_rollback_that_is_not_answered_does_not_hold_its_caller() {
     }
     let database = pg::shared().fresh_database();
     let proxy = Proxy::to_port(pg::shared().port());
-    let driver = crate::flavour::Pg(database.url_via(proxy.port())).driver();
+    let driver = crate::flavour::Pg::new(database.url_via(proxy.port())).driver();
     let pool = Pool::builder().max_size(1).build(driver).expect("a pool");
     let began = std::time::Instant::now();
     let outcome: Result<(), Error> = pool.transaction(|tx| {
