@@ -1,7 +1,7 @@
 //! What the queries of all drivers share.
 
 use crate::driver::Driver;
-use crate::error::{Error, ErrorKind};
+use crate::error::{BoxError, Error, ErrorKind};
 use crate::fence::fence;
 use crate::guard::PooledConnection;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
@@ -96,7 +96,7 @@ pub(super) fn row_count(found: usize, expected: &str) -> Error {
 
 /// The connection was lost while the server may have committed.
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-pub(super) fn outcome_unknown(connection: u64, cause: impl Into<crate::BoxError>) -> Error {
+pub(super) fn outcome_unknown(connection: u64, cause: impl Into<BoxError>) -> Error {
     let text = format!(
         "connection {connection} was lost during COMMIT: the transaction may or may not have \
          been committed"
