@@ -13,4 +13,5 @@ mod foreign;
 mod lifetime;
 mod rows;
 mod saturation;
+mod sight;
 mod transactions;
