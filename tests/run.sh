@@ -10,6 +10,8 @@ missing_packages() {
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null ||
         echo postgresql
     PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null || echo mariadb-server
+    PATH="$PATH:/usr/sbin" command -v pgbouncer >/dev/null || echo pgbouncer
+    PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || echo haproxy
     command -v pkg-config >/dev/null || echo pkg-config
     [ -e /usr/include/openssl/ssl.h ] || echo libssl-dev
 }

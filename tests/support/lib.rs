@@ -17,6 +17,7 @@ mod skip;
 
 pub mod logs;
 pub mod mariadb;
+pub mod pgbouncer;
 pub mod port;
 pub mod postgres;
 pub mod proxy;
@@ -25,8 +26,8 @@ pub mod wait;
 
 /// Returns from the calling test when a server's programs are not installed.
 ///
-/// `support::require!(postgres);` or `support::require!(mariadb);` is the first
-/// line of a test. It says on stderr what was skipped and why; with
+/// `support::require!(postgres);`, `(mariadb)` or `(pgbouncer)` is the first line of
+/// a test. It says on stderr what was skipped and why; with
 /// `REQUIRE_SERVERS=1` in the environment it panics instead.
 #[macro_export]
 macro_rules! require {

@@ -1,0 +1,331 @@
+//! Private pgbouncers, each in front of a PostgreSQL server of ours.
+//!
+//! A pgbouncer listens on 127.0.0.1 and on a unix socket, lets in every role that
+//! its server knows, and takes `postgres` for its administrator.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::account::Account;
+use crate::daemon::Daemon;
+use crate::wait::eventually;
+use crate::{port, postgres, scratch, skip};
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long a pgbouncer may be silent before it is asked again whether it is ready.
+const ANSWER_LIMIT: Duration = Duration::from_millis(300);
+/// How often a start is tried again on another port.
+const PORTS_TO_TRY: usize = 5;
+/// Separates fields in psql's output; rows end with a zero byte.
+const FIELD_END: char = '\u{1f}';
+/// The program is no user's command: its folder is often not in `PATH`.
+const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
+
+/// For how long a client keeps the session that it was lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Until the client leaves.
+    Session,
+    /// Until its transaction ends.
+    Transaction,
+}
+
+/// Settings of a pgbouncer that is about to start.
+#[derive(Clone, Debug, Default)]
+pub struct Conf {
+    settings: String,
+}
+
+impl Conf {
+    /// Sets one parameter of the section `[pgbouncer]`; the last word on a name counts.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Conf {
+        writeln!(self.settings, "{name} = {value}").expect("a string can be written");
+        self
+    }
+}
+
+/// A pgbouncer of our own; stopped, reaped and removed when dropped.
+#[derive(Debug)]
+pub struct Bouncer {
+    daemon: Daemon,
+    account: Account,
+    folder: PathBuf,
+    port: u16,
+}
+
+/// Returns whether pgbouncer and PostgreSQL are here; if not, says that the test is skipped.
+///
+/// # Panics
+///
+/// When one is missing although the environment has `REQUIRE_SERVERS=1`.
+pub fn available() -> bool {
+    let found = program().is_some();
+    if !found {
+        skip::missing("pgbouncer");
+    }
+    found && postgres::available()
+}
+
+fn program() -> Option<PathBuf> {
+    let in_path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&in_path).chain(MORE_FOLDERS.map(PathBuf::from));
+    folders.map(|folder| folder.join("pgbouncer")).find(|path| path.is_file())
+}
+
+impl Bouncer {
+    /// Starts one in front of `server` with otherwise default settings.
+    ///
+    /// # Blocking
+    ///
+    /// Until it accepts connections.
+    ///
+    /// # Panics
+    ///
+    /// When the program is missing or does not start.
+    pub fn start(server: &postgres::Server, mode: Mode) -> Bouncer {
+        Bouncer::with(server, mode, |_| ())
+    }
+
+    /// Starts one with more settings.
+    ///
+    /// # Panics
+    ///
+    /// As [`Bouncer::start`].
+    pub fn with(
+        server: &postgres::Server,
+        mode: Mode,
+        configure: impl FnOnce(&mut Conf),
+    ) -> Bouncer {
+        let mut conf = Conf::default();
+        configure(&mut conf);
+        for _ in 0..PORTS_TO_TRY {
+            let bouncer = Bouncer::prepare(server.port(), mode, &conf);
+            bouncer.launch();
+            if bouncer.wait_ready(START_LIMIT) {
+                return bouncer;
+            }
+            let log = bouncer.log_text();
+            assert!(log.contains(PORT_TAKEN), "pgbouncer did not start:\n{log}");
+        }
+        panic!("{PORTS_TO_TRY} ports were taken between our look and the program's");
+    }
+
+    fn prepare(server: u16, mode: Mode, conf: &Conf) -> Bouncer {
+        let account = Account::for_server("postgres");
+        let folder = scratch::folder("bouncer", account);
+        let sockets = folder.join("s");
+        fs::create_dir(&sockets).expect("the program's folder can be written");
+        account.own(&sockets);
+        let port = port::unused();
+        let write = |name, text| {
+            fs::write(folder.join(name), text).expect("the program's folder can be written");
+        };
+        write("ini", ini(server, port, &folder, mode, conf));
+        // pgbouncer 1.18 never answers an administrator that it must first ask about.
+        write("users", "\"postgres\" \"\"\n".to_owned());
+        let daemon = Daemon::new(&folder, account, Signal::SIGKILL);
+        Bouncer { daemon, account, folder, port }
+    }
+
+    fn launch(&self) {
+        let program = program().expect("no pgbouncer found; ask available() first");
+        self.daemon.start(&program, &[self.folder.join("ini").display().to_string()]);
+    }
+
+    /// Returns the TCP port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns the folder with the unix socket.
+    pub fn socket_dir(&self) -> PathBuf {
+        self.folder.join("s")
+    }
+
+    /// Returns the URL of the server's `db` through it over TCP, for `user`.
+    pub fn url(&self, user: &str, db: &str) -> String {
+        format!("postgres://{user}@127.0.0.1:{}/{db}", self.port)
+    }
+
+    /// Returns the key-value connection string of `db` through its unix socket.
+    pub fn unix_url(&self, user: &str, db: &str) -> String {
+        let folder = self.socket_dir();
+        format!("host={} port={} user={user} dbname={db}", folder.display(), self.port)
+    }
+
+    /// Returns all that it has logged since its first start.
+    pub fn log_text(&self) -> String {
+        self.daemon.log_text()
+    }
+
+    /// Sends one command to the admin console, such as `SHOW POOLS`; returns its rows.
+    ///
+    /// # Panics
+    ///
+    /// With psql's words, when the command fails.
+    #[track_caller]
+    pub fn admin(&self, command: &str) -> Vec<Vec<String>> {
+        let mut psql = self.account.command(Path::new("psql"), &self.folder);
+        psql.arg("-h").arg(self.socket_dir()).args(["-p", &self.port.to_string()]);
+        psql.env("PGCONNECT_TIMEOUT", "20").args(["-XqAt0", "-U", "postgres", "-d", "pgbouncer"]);
+        psql.args(["-F", &FIELD_END.to_string(), "-c", command]);
+        let output = psql.output().expect("psql starts");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {errors}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let rows = text.split_terminator('\0');
+        rows.map(|row| row.split(FIELD_END).map(str::to_owned).collect()).collect()
+    }
+
+    /// Stops it at once, clients and all, by SIGTERM. Waits for the end.
+    pub fn stop(&self) {
+        self.daemon.stop(Signal::SIGTERM);
+    }
+
+    /// Kills it by SIGKILL. Its clients see an end without a word.
+    pub fn kill9(&self) {
+        self.daemon.kill();
+    }
+
+    /// Starts the stopped one on the same port with the same settings.
+    ///
+    /// # Panics
+    ///
+    /// When it runs, or does not start.
+    pub fn start_again(&self) {
+        assert!(self.daemon.ended(), "pgbouncer runs already");
+        self.launch();
+        let ready = self.wait_ready(START_LIMIT);
+        assert!(ready, "pgbouncer did not start again:\n{}", self.log_text());
+    }
+
+    /// Stops it by SIGTERM and starts it again.
+    pub fn restart(&self) {
+        self.stop();
+        self.start_again();
+    }
+
+    /// Stops it in mid-step by SIGSTOP; undone by [`Bouncer::thaw`].
+    pub fn freeze(&self) {
+        self.daemon.freeze();
+    }
+
+    /// Lets a frozen one run again.
+    pub fn thaw(&self) {
+        self.daemon.thaw();
+    }
+
+    /// Returns whether it answers a client within `timeout`.
+    #[must_use]
+    pub fn wait_ready(&self, timeout: Duration) -> bool {
+        let settled = || self.daemon.ended() || self.answers().unwrap_or(false);
+        eventually(timeout, settled) && !self.daemon.ended()
+    }
+
+    // PostgreSQL docs, "Message Formats", SSLRequest: the answer is one byte.
+    fn answers(&self) -> io::Result<bool> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47])?;
+        let mut answer = [0];
+        stream.read_exact(&mut answer)?;
+        Ok(answer == *b"N")
+    }
+}
+
+/// What pgbouncer 1.18 logs when it cannot bind.
+const PORT_TAKEN: &str = "Address already in use";
+
+// auth_user: without one every role would have to be listed in the file.
+fn ini(server: u16, port: u16, folder: &Path, mode: Mode, conf: &Conf) -> String {
+    let mode = match mode {
+        Mode::Session => "session",
+        Mode::Transaction => "transaction",
+    };
+    format!(
+        "[databases]
+* = host=127.0.0.1 port={server} auth_user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir = {folder}/s
+auth_type = trust
+auth_file = {folder}/users
+admin_users = postgres
+pool_mode = {mode}
+{settings}",
+        folder = folder.display(),
+        settings = conf.settings
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn column(rows: &[Vec<String>], place: usize) -> Vec<&str> {
+        rows.iter().map(|row| row[place].as_str()).collect()
+    }
+
+    #[test]
+    fn it_serves_stops_starts_again_and_is_gone_when_dropped() {
+        crate::require!(pgbouncer);
+        let bouncer = Bouncer::start(postgres::shared(), Mode::Session);
+        for end in [Bouncer::stop, Bouncer::kill9] {
+            end(&bouncer);
+            assert!(!bouncer.wait_ready(Duration::ZERO));
+            bouncer.start_again();
+        }
+        bouncer.restart();
+        bouncer.freeze();
+        assert!(!bouncer.wait_ready(Duration::ZERO));
+        bouncer.thaw();
+        assert!(bouncer.wait_ready(SOON));
+        let (folder, pid) = (bouncer.folder.clone(), bouncer.daemon.pid());
+        drop(bouncer);
+        assert!(process::vanished(pid) && !folder.exists());
+    }
+
+    #[test]
+    fn the_admin_console_shows_the_settings() {
+        crate::require!(pgbouncer);
+        let bouncer = Bouncer::with(postgres::shared(), Mode::Transaction, |conf| {
+            conf.set("max_client_conn", "7");
+        });
+        let config = bouncer.admin("SHOW CONFIG");
+        let value = |name: &str| config.iter().find(|row| row[0] == name).map(|row| &*row[1]);
+        assert_eq!(value("pool_mode"), Some("transaction"));
+        assert_eq!(value("max_client_conn"), Some("7"));
+        let failed = std::panic::catch_unwind(|| bouncer.admin("SHOW NOSUCH"));
+        assert!(failed.is_err(), "{:?}", column(&config, 0));
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn the_driver_connects_by_tcp_and_by_unix_socket_as_any_role() {
+        crate::require!(pgbouncer);
+        let db = postgres::shared().fresh_database();
+        let bouncer = Bouncer::start(postgres::shared(), Mode::Transaction);
+        for url in [bouncer.url(db.user(), db.name()), bouncer.unix_url(db.user(), db.name())] {
+            let mut client =
+                ::postgres::Client::connect(&url, ::postgres::NoTls).expect("it connects");
+            let rows = client.simple_query("SELECT current_user").expect("it answers");
+            let user = rows.iter().find_map(|message| match message {
+                ::postgres::SimpleQueryMessage::Row(row) => row.get(0),
+                _ => None,
+            });
+            assert_eq!(user, Some(db.user()));
+            assert!(column(&bouncer.admin("SHOW CLIENTS"), 1).contains(&db.user()));
+        }
+    }
+}
