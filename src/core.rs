@@ -539,6 +539,8 @@ impl<T, E: Clone> State<T, E> {
         if let Some(waiting) = self.queue.remove(&ticket) {
             self.handed.insert(ticket, delivery);
             waiting.signal.notify_one();
+            // It may have been nudged for something idle, and will not look now.
+            self.nudge_head();
         }
     }
 
