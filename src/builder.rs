@@ -9,6 +9,7 @@ use crate::managed::{InitHook, Warden};
 use crate::observe::Observer;
 use crate::pool::Pool;
 use crate::r2d2::Manager;
+use crate::reset::Reset;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -130,6 +131,16 @@ impl<D: Driver> Builder<D> {
     /// Default [`Validation::Peek`].
     pub fn validation(mut self, validation: Validation) -> Builder<D> {
         self.config.validation = validation;
+        self
+    }
+
+    /// Sets how a connection is cleaned when it comes back.
+    ///
+    /// Default [`Reset::Auto`]. Cleaning that needs a round trip is done on the
+    /// thread that drops the guard, for at most `ping_timeout`; inside an async
+    /// runtime, on another.
+    pub fn reset(mut self, reset: Reset) -> Builder<D> {
+        self.config.reset = reset;
         self
     }
 

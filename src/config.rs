@@ -2,6 +2,7 @@
 
 use crate::cap::Cap;
 use crate::error::Error;
+use crate::reset::Reset;
 use std::time::Duration;
 
 /// Most connections by default; r2d2's number.
@@ -57,6 +58,7 @@ pub(crate) struct Config {
     pub(crate) row_limit: Option<usize>,
     pub(crate) max_waiting: Option<u32>,
     pub(crate) close_grace: Duration,
+    pub(crate) reset: Reset,
     pub(crate) cap: Option<Cap>,
     pub(crate) strict_limits: bool,
     pub(crate) proxy_idle_timeout: Option<Duration>,
@@ -81,6 +83,7 @@ impl Default for Config {
             row_limit: Some(DEFAULT_ROW_LIMIT),
             max_waiting: None,
             close_grace: DEFAULT_CLOSE_GRACE,
+            reset: Reset::Auto,
             cap: None,
             strict_limits: false,
             proxy_idle_timeout: None,

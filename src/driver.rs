@@ -7,6 +7,7 @@ pub use attempt::{Attempt, Expired};
 use crate::error::{BoxError, ConnectError};
 use crate::limits::ServerLimits;
 use crate::observe::Words;
+use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use std::time::Instant;
 
 /// A blocking database driver that a pool can open connections with.
@@ -107,6 +108,39 @@ pub trait Driver: Send + Sync + 'static {
     fn is_broken(&self, connection: &mut Self::Connection, side: &mut Self::Side) -> bool {
         let _ = (connection, side);
         false
+    }
+
+    /// Tells at check-in, without I/O, what the borrower has left behind.
+    ///
+    /// Default: nothing.
+    fn leftovers(
+        &self,
+        connection: &mut Self::Connection,
+        side: &mut Self::Side,
+        handling: Handling,
+        reset: Reset,
+    ) -> Leftovers {
+        let _ = (connection, side, handling, reset);
+        Leftovers::None
+    }
+
+    /// Cleans what the borrower has left behind; one round trip if possible.
+    ///
+    /// Called at check-in after [`Leftovers::Some`], without a lock. At the deadline
+    /// the socket that [`link`](Driver::link) names is shut down.
+    ///
+    /// # Errors
+    ///
+    /// Any error: the connection is discarded.
+    fn reset(
+        &self,
+        connection: &mut Self::Connection,
+        side: &mut Self::Side,
+        handling: Handling,
+        reset: Reset,
+    ) -> Result<Cleaned, BoxError> {
+        let _ = (connection, side, handling, reset);
+        Ok(Cleaned::default())
     }
 
     /// Reads the server's parting words from bytes found in front of the end.

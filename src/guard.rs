@@ -4,14 +4,16 @@ use crate::driver::Driver;
 use crate::engine::Lease;
 use crate::managed::Discard;
 use crate::observe::CloseReason;
+use crate::reset::Handling;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 /// A connection on loan from a [`Pool`](crate::Pool).
 ///
 /// It derefs in one step to the driver's own connection. Dropping it checks the
-/// connection in; that does no I/O and never blocks, also inside an async
-/// runtime. If its thread began to panic while it held the guard, the connection
+/// connection in. That does no I/O unless the borrower left something behind that
+/// must be cleaned away (see [`Reset`](crate::Reset)): then one round trip, for at
+/// most `ping_timeout`, and inside an async runtime on another thread. If its thread began to panic while it held the guard, the connection
 /// is closed instead of given back.
 ///
 /// Helpers are associated functions (`PooledConnection::discard(conn)`) so that
@@ -73,6 +75,12 @@ impl<D: Driver> PooledConnection<D> {
     #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
     pub(crate) fn abandon(connection: PooledConnection<D>, reason: CloseReason) {
         connection.lease.discard(Discard::busy(reason));
+    }
+
+    /// Borrows the connection for one of the pool's own queries.
+    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
+    pub(crate) fn own(&mut self) -> &mut D::Connection {
+        self.lease.managed_mut().handled(Handling::Own)
     }
 
     #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]

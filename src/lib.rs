@@ -81,6 +81,7 @@ mod pool;
 mod postgres;
 mod query;
 mod r2d2;
+mod reset;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod resolve;
 mod retry;
@@ -104,6 +105,7 @@ pub use crate::liveness::Descriptor;
 pub use crate::observe::{CloseReason, Closed, Observer, Opened, Snapshot, Words};
 pub use crate::pool::Pool;
 pub use crate::r2d2::{Foreign, ManagedConnection, Manager};
+pub use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 
 #[cfg(feature = "mysql")]
 pub use crate::mysql::MySql;

@@ -8,7 +8,7 @@ mod holder;
 mod sizing;
 mod warden;
 
-pub(crate) use check::{Discard, Look};
+pub(crate) use check::{Discard, Kept, Look};
 pub(crate) use holder::Holder;
 pub(crate) use warden::{InitHook, Warden};
 
@@ -19,6 +19,7 @@ use crate::fence::Panicked;
 use crate::lifetime;
 use crate::liveness::Descriptor;
 use crate::observe::{CloseReason, Closed, Words};
+use crate::reset::Handling;
 use crate::watchdog;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +40,8 @@ pub(crate) struct Managed<D: Driver> {
     /// When it was last known to work: its birth, or the last answered ping.
     verified: Instant,
     never_out: bool,
+    /// How the borrower of now has had it.
+    handling: Handling,
     fate: Option<Discard>,
     holder: Arc<Holder>,
     permit: Option<Permit>,
@@ -86,6 +89,7 @@ impl<D: Driver> Managed<D> {
             idle_since: now,
             verified: now,
             never_out: true,
+            handling: Handling::Untouched,
             fate: None,
             holder,
             permit: Some(permit),
@@ -99,7 +103,20 @@ impl<D: Driver> Managed<D> {
 
     #[inline]
     pub(crate) fn connection_mut(&mut self) -> &mut D::Connection {
+        self.handled(Handling::Raw)
+    }
+
+    /// Borrows the connection and enters how, for the check-in.
+    #[inline]
+    pub(crate) fn handled(&mut self, handling: Handling) -> &mut D::Connection {
+        self.handling = self.handling.max(handling);
         &mut self.parts.as_mut().expect("bug: a closed connection was used").connection
+    }
+
+    /// What the driver keeps beside the connection.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn side(&self) -> Option<&D::Side> {
+        self.parts.as_ref().map(|parts| &parts.side)
     }
 
     pub(crate) fn id(&self) -> u64 {

@@ -8,11 +8,13 @@
 
 mod asynchrony;
 mod classify;
+mod cleaning;
 mod connector;
 mod driver;
+mod frames;
 mod hosts;
+mod ledger;
 mod limits;
-mod startup;
 mod unix;
 mod wire;
 mod words;

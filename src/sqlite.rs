@@ -2,6 +2,7 @@
 
 use crate::driver::{Attempt, Driver, Link};
 use crate::error::{BoxError, ConnectError, ConnectFault, Phase};
+use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use std::fmt;
@@ -146,10 +147,31 @@ impl Driver for Sqlite {
         Link::InProcess
     }
 
-    fn is_broken(&self, connection: &mut Connection, (): &mut ()) -> bool {
+    fn leftovers(
+        &self,
+        connection: &mut Connection,
+        (): &mut (),
+        _: Handling,
+        reset: Reset,
+    ) -> Leftovers {
         // Free: SQLite keeps it in memory. An open transaction holds a lock on the
         // database that every other connection would wait for.
-        !connection.is_autocommit() && connection.execute_batch("rollback").is_err()
+        if reset == Reset::None || connection.is_autocommit() {
+            Leftovers::None
+        } else {
+            Leftovers::Some
+        }
+    }
+
+    fn reset(
+        &self,
+        connection: &mut Connection,
+        (): &mut (),
+        _: Handling,
+        _: Reset,
+    ) -> Result<Cleaned, BoxError> {
+        connection.execute_batch("rollback")?;
+        Ok(Cleaned { rolled_back: true })
     }
 
     fn ping_is_bounded(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::{Engine, discard};
 use crate::driver::Driver;
-use crate::managed::{Discard, Managed};
+use crate::managed::{Discard, Kept, Managed};
 use crate::observe::CloseReason;
 use std::panic::Location;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use std::time::Instant;
 
 /// A connection that was taken from the core and not yet given back.
 ///
-/// Its drop is the check-in. No I/O, no wait.
+/// Its drop is the check-in. No I/O and no wait, unless the borrower left something
+/// behind that only a round trip cleans.
 pub(crate) struct Lease<D: Driver> {
     /// Law: `None` only when the core has been told that it is gone.
     managed: Option<Box<Managed<D>>>,
@@ -104,11 +105,60 @@ impl<D: Driver> Drop for Lease<D> {
             managed.keep(now)
         };
         match verdict {
-            Ok(()) => self.give_back(managed, now),
+            Ok(Kept::Clean) => self.give_back(managed, now),
+            Ok(Kept::Soiled) => self.clean_and_give_back(managed),
             Err(fate) => {
                 self.engine.core.removed();
                 discard(managed, fate);
             }
+        }
+    }
+}
+
+impl<D: Driver> Lease<D> {
+    /// Cleaning costs a round trip: here if this thread may block, else elsewhere.
+    #[cold]
+    fn clean_and_give_back(&self, managed: Box<Managed<D>>) {
+        let soiled = Soiled { engine: Arc::clone(&self.engine), managed: Some(managed) };
+        if soiled.may_be_cleaned_here() {
+            return soiled.clean();
+        }
+        let thread = std::thread::Builder::new().name("poolwarden-clean".into());
+        // Without a thread it drops here, and is closed instead.
+        let _ = thread.spawn(move || soiled.clean());
+    }
+}
+
+/// A connection on its way from a borrower through a reset; still counted as in
+/// use, and accounted for whatever happens.
+struct Soiled<D: Driver> {
+    engine: Arc<Engine<D>>,
+    managed: Option<Box<Managed<D>>>,
+}
+
+impl<D: Driver> Soiled<D> {
+    fn may_be_cleaned_here(&self) -> bool {
+        self.managed.as_ref().is_some_and(|managed| managed.may_clean_here())
+    }
+
+    fn clean(mut self) {
+        let Some(managed) = self.managed.as_mut() else { return };
+        if let Err(fate) = managed.clean() {
+            managed.doom(fate);
+            return;
+        }
+        let Some(managed) = self.managed.take() else { return };
+        if let Some(late) = self.engine.core.check_in(managed, Instant::now()) {
+            discard(late, Discard::planned(CloseReason::PoolClosed));
+        }
+    }
+}
+
+impl<D: Driver> Drop for Soiled<D> {
+    fn drop(&mut self) {
+        if let Some(managed) = self.managed.take() {
+            self.engine.core.removed();
+            discard(managed, Discard::planned(CloseReason::Dirty));
         }
     }
 }

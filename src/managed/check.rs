@@ -9,6 +9,7 @@ use crate::fence::{Panicked, fence};
 use crate::lifetime;
 use crate::liveness::{self, PeekBuffer, Verdict};
 use crate::observe::{CloseReason, Words};
+use crate::reset::{Handling, Leftovers};
 use crate::watchdog;
 use std::sync::Arc;
 use std::time::Instant;
@@ -203,7 +204,7 @@ impl<D: Driver> Managed<D> {
 
     /// Decides at check-in whether the connection may be kept; no I/O.
     #[inline]
-    pub(crate) fn keep(&mut self, now: Instant) -> Result<(), Discard> {
+    pub(crate) fn keep(&mut self, now: Instant) -> Result<Kept, Discard> {
         self.holder.check_in();
         if self.is_too_old(now) {
             return Err(Discard::planned(CloseReason::MaxLifetime));
@@ -214,21 +215,82 @@ impl<D: Driver> Managed<D> {
         if self.warden.budget().is_over() && self.leave_if_surplus() {
             return Err(Discard::planned(CloseReason::Surplus));
         }
-        let warden = &*self.warden;
+        let (warden, handling) = (&*self.warden, self.handling);
         let parts = self.parts.as_mut().expect("bug: a closed connection was checked in");
-        match fence(|| warden.driver().is_broken(&mut parts.connection, &mut parts.side)) {
-            Ok(false) => {
-                self.idle_since = now;
-                self.never_out = false;
-                Ok(())
+        let (connection, side) = (&mut parts.connection, &mut parts.side);
+        let reset = warden.config().reset;
+        let state = warden.ask(|driver| match driver.is_broken(connection, side) {
+            true => Err(CloseReason::Broken),
+            false => Ok(driver.leftovers(connection, side, handling, reset)),
+        });
+        match state.unwrap_or(Err(CloseReason::Panicked)) {
+            Ok(Leftovers::None) => {
+                self.now_idle(now);
+                Ok(Kept::Clean)
             }
-            Ok(true) => Err(Discard::planned(CloseReason::Broken)),
-            Err(_panicked) => {
-                warden.totals().count_panic();
-                Err(Discard::planned(CloseReason::Panicked))
-            }
+            Ok(Leftovers::Some) => Ok(Kept::Soiled),
+            Ok(Leftovers::Unanswered) => Err(Discard::busy(CloseReason::Dirty)),
+            Err(reason) => Err(Discard::planned(reason)),
         }
     }
+
+    #[inline]
+    fn now_idle(&mut self, now: Instant) {
+        self.idle_since = now;
+        self.never_out = false;
+        self.handling = Handling::Untouched;
+    }
+
+    /// Cleans a connection that was kept but is soiled. What cannot be cleaned
+    /// within `ping_timeout` is to be closed.
+    ///
+    /// Blocks on the server until then at most, if it has a socket.
+    pub(crate) fn clean(&mut self) -> Result<(), Discard> {
+        let (warden, handling) = (Arc::clone(&self.warden), self.handling);
+        let began = Instant::now();
+        let deadline = clock::after(began, warden.config().ping_timeout);
+        let watch = self.socket_copy().map(|socket| {
+            let bite = move || {
+                socket.abort();
+                None
+            };
+            watchdog::arm(deadline, Arc::new(bite))
+        });
+        let parts = self.parts.as_mut().expect("bug: a closed connection was cleaned");
+        let (connection, side) = (&mut parts.connection, &mut parts.side);
+        let reset = warden.config().reset;
+        let outcome = warden.ask(|driver| driver.reset(connection, side, handling, reset));
+        drop(watch);
+        let now = Instant::now();
+        let Ok(Ok(cleaned)) = outcome else {
+            return Err(Discard::busy(CloseReason::Dirty));
+        };
+        warden.totals().count_reset();
+        if cleaned.rolled_back {
+            warden.journal().rolled_back(warden.totals(), self.id, &self.holder.site(), now);
+        }
+        if now >= deadline {
+            return Err(Discard::planned(CloseReason::Dirty));
+        }
+        // An answer is as good as a ping's.
+        self.verified = now;
+        self.now_idle(now);
+        Ok(())
+    }
+
+    /// Tells whether this thread may wait for a reset, and its end is bounded.
+    pub(crate) fn may_clean_here(&self) -> bool {
+        !self.is_hidden() && self.warden.ask(D::may_block_here).unwrap_or(false)
+    }
+}
+
+/// What a connection that is kept still needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// Nothing.
+    Clean,
+    /// A reset.
+    Soiled,
 }
 
 /// A connection just opened needs no ping, whatever the policy.

@@ -48,8 +48,25 @@ impl Holder {
         self.since.store(0, Relaxed);
     }
 
+    /// Where it was checked out last.
+    pub(crate) fn site(&self) -> Site {
+        Site(site_of(self.site.load(Relaxed)))
+    }
+
     pub(crate) fn is_out(&self) -> bool {
         self.since.load(Relaxed) != 0
+    }
+}
+
+/// A place in a program, for a message.
+pub(crate) struct Site(Option<&'static Location<'static>>);
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(site) => write!(f, "{}:{}", site.file(), site.line()),
+            None => f.write_str("a place unknown"),
+        }
     }
 }
 

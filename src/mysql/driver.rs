@@ -6,8 +6,9 @@ use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
 use crate::limits::ServerLimits;
 use crate::liveness;
 use crate::observe::Words;
+use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use crate::resolve::Resolver;
-use mysql::{Conn, Opts, OptsBuilder};
+use mysql::{ChangeUserOpts, Conn, Opts, OptsBuilder};
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
@@ -209,6 +210,37 @@ impl Driver for MySql {
 
     fn link<'a>(&self, connection: &'a Conn, (): &'a ()) -> Link<'a> {
         Link::Socket(liveness::borrow(connection))
+    }
+
+    fn leftovers(&self, _: &mut Conn, (): &mut (), handling: Handling, reset: Reset) -> Leftovers {
+        // The driver does not tell what a statement has changed; a guard that was
+        // never borrowed mutably has run none.
+        if reset == Reset::None || handling == Handling::Untouched {
+            Leftovers::None
+        } else {
+            Leftovers::Some
+        }
+    }
+
+    /// `COM_RESET_CONNECTION` rolls back and clears the session. It keeps what `USE`
+    /// chose, so after a raw borrow the default database is chosen again; where
+    /// there is none, only a new log-in on the same connection forgets it.
+    fn reset(
+        &self,
+        connection: &mut Conn,
+        (): &mut (),
+        handling: Handling,
+        _: Reset,
+    ) -> Result<Cleaned, BoxError> {
+        match self.opts.get_db_name() {
+            _ if handling < Handling::Raw => connection.reset()?,
+            Some(name) => {
+                connection.reset()?;
+                connection.select_db(name)?;
+            }
+            None => connection.change_user(ChangeUserOpts::new())?,
+        }
+        Ok(Cleaned::default())
     }
 
     fn read_words(&self, bytes: &[u8]) -> Option<Words> {

@@ -15,6 +15,8 @@ pub(crate) struct Counters {
     peeks: AtomicU64,
     pings: AtomicU64,
     panics: AtomicU64,
+    resets: AtomicU64,
+    rolled_back: AtomicU64,
 }
 
 impl Counters {
@@ -29,6 +31,8 @@ impl Counters {
             peeks: AtomicU64::new(0),
             pings: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            resets: AtomicU64::new(0),
+            rolled_back: AtomicU64::new(0),
         }
     }
 
@@ -67,6 +71,22 @@ impl Counters {
 
     pub(crate) fn count_panic(&self) {
         self.panics.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_reset(&self) {
+        self.resets.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_rolled_back(&self) {
+        self.rolled_back.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn resets(&self) -> u64 {
+        self.resets.load(Relaxed)
+    }
+
+    pub(crate) fn rolled_back(&self) -> u64 {
+        self.rolled_back.load(Relaxed)
     }
 
     pub(crate) fn opened(&self) -> u64 {

@@ -42,6 +42,7 @@ enum Kind {
     Closed(CloseReason, String),
     ConnectFailed(crate::error::ConnectFault),
     Once(&'static str),
+    RolledBack,
 }
 
 impl Journal {
@@ -105,6 +106,29 @@ impl Journal {
             self.pool, event.connection, event.reason.phrase(), said.unwrap_or_default(),
             event.age, more.unwrap_or_default()
         );
+    }
+
+    /// A borrower left a transaction open; `site` is where it checked out.
+    pub(crate) fn rolled_back(
+        &self,
+        totals: &Counters,
+        connection: u64,
+        site: &dyn std::fmt::Display,
+        now: Instant,
+    ) {
+        totals.count_rolled_back();
+        if let Some(silent) = self.enter_burst(Kind::RolledBack, now) {
+            self.speak(totals, || {
+                let more = (silent > 0).then(|| format!(" ({silent} more since the last line)"));
+                log::warn!(
+                    target: TARGET,
+                    pool = self.pool.as_str(), conn = connection;
+                    "pool {}: connection {connection} came back inside a transaction, which was \
+                     rolled back; it was checked out at {site}{}",
+                    self.pool, more.unwrap_or_default()
+                );
+            });
+        }
     }
 
     pub(crate) fn connect_failed(&self, totals: &Counters, error: &ConnectError, now: Instant) {

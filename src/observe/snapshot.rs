@@ -45,6 +45,10 @@ pub struct Snapshot {
     pub peeks: u64,
     /// Total: pings of idle connections.
     pub pings: u64,
+    /// Total: connections cleaned at check-in, a round trip each.
+    pub resets: u64,
+    /// Total: open transactions found at check-in and rolled back.
+    pub rolled_back: u64,
     /// Total: panics of drivers, hooks and log sinks that were caught.
     pub panics: u64,
     closed: [u64; CloseReason::ALL.len()],
@@ -69,6 +73,8 @@ impl Snapshot {
             timeouts: totals.timeouts(),
             peeks: totals.peeks(),
             pings: totals.pings(),
+            resets: totals.resets(),
+            rolled_back: totals.rolled_back(),
             panics: totals.panics(),
             closed: totals.closed(),
         }

@@ -1,6 +1,7 @@
 //! The connector that the driver calls with the raw socket, before the first byte.
 
-use super::wire::{ProcessId, Wire};
+use super::ledger::Ledger;
+use super::wire::Wire;
 use crate::driver::Attempt;
 use crate::error::{BoxError, Phase};
 use crate::liveness::{self, Descriptor};
@@ -19,12 +20,13 @@ pub(super) struct Connector {
     attempt: Attempt,
     /// A descriptor of our own for the socket that was connected last.
     seen: Arc<Mutex<Option<Descriptor>>>,
-    process_id: ProcessId,
+    ledger: Arc<Ledger>,
 }
 
 impl Connector {
     pub(super) fn new(attempt: &Attempt) -> Connector {
-        Connector { attempt: attempt.clone(), seen: Arc::default(), process_id: Arc::default() }
+        let ledger = Arc::new(Ledger::new());
+        Connector { attempt: attempt.clone(), seen: Arc::default(), ledger }
     }
 
     /// A descriptor of our own for the socket that was connected.
@@ -32,9 +34,9 @@ impl Connector {
         self.seen.lock().clone()
     }
 
-    /// The process that the server named when the connection was opened.
-    pub(super) fn process_id(&self) -> Option<i32> {
-        self.process_id.get().copied()
+    /// What the stream of the connection tells about it.
+    pub(super) fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.ledger)
     }
 
     fn take_over(&self, socket: Socket) -> Result<Wire, BoxError> {
@@ -46,7 +48,7 @@ impl Connector {
             // On loopback a client may be given the very port that it connects to.
             self.attempt.abort_if_self_connected();
         }
-        Ok(Wire::plain(socket, Arc::clone(&self.process_id)))
+        Ok(Wire::plain(socket, self.ledger()))
     }
 }
 

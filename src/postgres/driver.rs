@@ -2,12 +2,14 @@
 
 use super::connector::Connector;
 use super::hosts::{self, Target};
-use super::{asynchrony, classify, limits, unix, words};
+use super::ledger::Ledger;
+use super::{asynchrony, classify, cleaning, limits, unix, words};
 use crate::driver::{Attempt, Canceller, Driver, Link, Unsolicited};
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
 use crate::limits::ServerLimits;
 use crate::liveness::Descriptor;
 use crate::observe::{CloseReason, Words};
+use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use crate::resolve::Resolver;
 use postgres::config::SslMode;
 use postgres::{Client, Config, NoTls};
@@ -16,6 +18,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A driver for PostgreSQL, over TCP and unix sockets.
@@ -43,10 +46,16 @@ pub struct Postgres {
 /// What the driver keeps beside each connection.
 pub struct Side {
     socket: Option<Descriptor>,
-    /// Went through our connector: a cancel request must do so too.
-    by_connector: bool,
-    /// The process that the server named at start-up; unknown over unix sockets.
-    process_id: Option<i32>,
+    /// What our stream knows. There is none over unix sockets, which do not go
+    /// through our connector; a cancel request goes the way of its connection.
+    ledger: Option<Arc<Ledger>>,
+}
+
+impl Side {
+    /// The error with which the server ended the session, if our stream saw it.
+    pub(crate) fn fatal(&self) -> Option<Words> {
+        self.ledger.as_ref()?.fatal()
+    }
 }
 
 impl fmt::Debug for Side {
@@ -136,8 +145,7 @@ impl Postgres {
         let client = config
             .connect(connector.clone())
             .map_err(|error| self.failure(&address.to_string(), error))?;
-        let (socket, process_id) = (connector.socket(), connector.process_id());
-        Ok((client, Side { socket, by_connector: true, process_id }))
+        Ok((client, Side { socket: connector.socket(), ledger: Some(connector.ledger()) }))
     }
 
     fn dial_unix(
@@ -153,7 +161,7 @@ impl Postgres {
         let connected = unix::watched(&path, attempt, || config.connect(NoTls));
         let (client, socket) =
             connected.map_err(|error| self.failure(&path.display().to_string(), error))?;
-        Ok((client, Side { socket, by_connector: false, process_id: None }))
+        Ok((client, Side { socket, ledger: None }))
     }
 
     /// The driver bounds the TCP connect only, and takes no zero.
@@ -242,6 +250,26 @@ impl Driver for Postgres {
         client.is_closed()
     }
 
+    fn leftovers(
+        &self,
+        _: &mut Client,
+        side: &mut Side,
+        handling: Handling,
+        reset: Reset,
+    ) -> Leftovers {
+        cleaning::leftovers(side.ledger.as_deref(), handling, reset)
+    }
+
+    fn reset(
+        &self,
+        client: &mut Client,
+        side: &mut Side,
+        _: Handling,
+        reset: Reset,
+    ) -> Result<Cleaned, BoxError> {
+        cleaning::reset(client, side.ledger.as_deref(), reset)
+    }
+
     fn read_words(&self, bytes: &[u8]) -> Option<Words> {
         words::read(bytes)
     }
@@ -277,12 +305,13 @@ impl Driver for Postgres {
         side: &mut Side,
         _: Instant,
     ) -> Result<Option<ServerLimits>, BoxError> {
-        limits::read(client, side.process_id).map(Some)
+        let process_id = side.ledger.as_ref().and_then(|ledger| ledger.process_id());
+        limits::read(client, process_id).map(Some)
     }
 
     fn canceller(&self, client: &Client, side: &Side) -> Option<Canceller> {
         let token = client.cancel_token();
-        let by_connector = side.by_connector;
+        let by_connector = side.ledger.is_some();
         Some(Box::new(move |attempt| {
             // A cancel is a hint: what it could not do, the cut that follows does.
             let _ = if by_connector {

@@ -1,42 +1,45 @@
-//! The stream between the driver and the server: ours, so that what passes can
-//! be known. It passes everything on as it is, and reads along until the server
-//! is ready.
+//! The stream between the driver and the server: ours, so that what passes is
+//! known. It passes everything on as it is, and keeps the ledger.
 
-use super::startup::{Outcome, Startup};
+use super::frames::Frames;
+use super::ledger::{Ledger, WANTED};
 use postgres::Socket;
 use postgres::tls::{ChannelBinding, TlsStream};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The byte stream of one connection.
 pub(super) struct Wire {
     socket: Socket,
-    /// Reads along; `None` once the server is ready.
-    startup: Option<Startup>,
-    process_id: ProcessId,
+    from_server: Frames,
+    from_client: Frames,
+    ledger: Arc<Ledger>,
 }
 
-/// The process that the server named at start-up, once it has; it may have none.
-pub(super) type ProcessId = Arc<OnceLock<i32>>;
-
 impl Wire {
-    pub(super) fn plain(socket: Socket, process_id: ProcessId) -> Wire {
-        Wire { socket, startup: Some(Startup::default()), process_id }
+    pub(super) fn plain(socket: Socket, ledger: Arc<Ledger>) -> Wire {
+        let (from_server, from_client) = (Frames::of_server(WANTED), Frames::of_client());
+        Wire { socket, from_server, from_client, ledger }
     }
 
-    #[cold]
-    fn read_along(&mut self, bytes: &[u8]) {
-        let outcome = self.startup.as_mut().map(|startup| startup.read(bytes));
-        if let Some(Outcome::Ready(Some(process_id))) = outcome {
-            // Set by nobody else: one wire, one start-up.
-            let _ = self.process_id.set(process_id);
-        }
-        if outcome != Some(Outcome::Unfinished) {
-            self.startup = None;
-        }
+    fn note_received(&mut self, bytes: &[u8]) {
+        let ledger = &self.ledger;
+        self.from_server.read(bytes, |kind, body| ledger.received(kind, body));
+        self.note_place();
+    }
+
+    fn note_sent(&mut self, bytes: &[u8]) {
+        let ledger = &self.ledger;
+        self.from_client.read(bytes, |kind, _| ledger.sent(kind));
+        self.note_place();
+    }
+
+    fn note_place(&self) {
+        let between = self.from_server.is_between() && self.from_client.is_between();
+        self.ledger.stands_inside(!between);
     }
 }
 
@@ -54,9 +57,7 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.socket).poll_read(context, buffer);
-        if self.startup.is_some() {
-            self.read_along(&buffer.filled()[before..]);
-        }
+        self.note_received(&buffer.filled()[before..]);
         polled
     }
 }
@@ -67,7 +68,11 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
+        if let Poll::Ready(Ok(taken)) = polled {
+            self.note_sent(&bytes[..taken]);
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

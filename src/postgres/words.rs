@@ -32,6 +32,12 @@ fn next_message(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((*kind, body, rest))
 }
 
+/// Reads the body of an error that ends the session; none for any other error.
+pub(super) fn fatal(body: &[u8]) -> Option<Words> {
+    let words = read_fields(b'E', body)?;
+    (words.text.starts_with("FATAL") || words.text.starts_with("PANIC")).then_some(words)
+}
+
 fn read_fields(kind: u8, body: &[u8]) -> Option<Words> {
     let field = |letter: u8| {
         body.split(|byte| *byte == 0)

@@ -129,7 +129,7 @@ impl Pool<MySql> {
         let mut connection = work::check_out(self)?;
         let limit = RowCount::new(self.engine().warden().config().row_limit);
         let socket = connection.lease().managed().socket_copy();
-        let result = connection.query_iter(sql);
+        let result = borrow(&mut connection, sql).query_iter(sql);
         let outcome = result.map_err(Stop::Driver);
         let outcome = outcome.and_then(|result| read(result, limit, socket.as_ref(), each));
         settle(connection, outcome)
@@ -140,11 +140,21 @@ impl Pool<MySql> {
         let mut connection = work::check_out(self)?;
         let limit = RowCount::new(self.engine().warden().config().row_limit);
         let socket = connection.lease().managed().socket_copy();
-        let result = connection.exec_iter(sql, params);
+        let result = borrow(&mut connection, sql).exec_iter(sql, params);
         let outcome = result.map_err(Stop::Driver);
         let outcome = outcome.and_then(|result| read(result, limit, socket.as_ref(), each));
         settle(connection, outcome)
     }
+}
+
+/// Borrows the connection for a statement of ours, or as a raw borrow if it may
+/// choose another database, which a reset would not undo.
+fn borrow<'a>(connection: &'a mut Conn, sql: &str) -> &'a mut mysql::Conn {
+    if may_choose_a_database(sql) { connection } else { connection.own() }
+}
+
+fn may_choose_a_database(sql: &str) -> bool {
+    sql.as_bytes().windows(3).any(|word| word.eq_ignore_ascii_case(b"use"))
 }
 
 /// Reads all rows of all result sets; the first set's are given away.

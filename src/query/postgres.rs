@@ -3,7 +3,7 @@
 use super::work::{self, Ending, Finished};
 use crate::error::Error;
 use crate::guard::PooledConnection;
-use crate::observe::CloseReason;
+use crate::observe::{CloseReason, Words};
 use crate::pool::Pool;
 use crate::postgres::Postgres;
 use crate::rows::RowCount;
@@ -87,7 +87,7 @@ impl Pool<Postgres> {
     #[track_caller]
     pub fn batch_execute(&self, sql: &str) -> Result<(), Error> {
         let mut connection = work::check_out(self)?;
-        let outcome = connection.batch_execute(sql).map_err(Stop::Driver);
+        let outcome = connection.own().batch_execute(sql).map_err(Stop::Driver);
         settle(connection, outcome)
     }
 
@@ -144,7 +144,7 @@ impl Pool<Postgres> {
         mut each: impl FnMut(Row),
     ) -> Result<u64, Stop> {
         let mut count = RowCount::new(self.engine().warden().config().row_limit);
-        let mut rows = connection.query_raw(sql, params.iter().copied())?;
+        let mut rows = connection.own().query_raw(sql, params.iter().copied())?;
         while let Some(row) = rows.next()? {
             count.admit().map_err(Stop::Limit)?;
             each(row);
@@ -158,8 +158,9 @@ fn settle<T>(connection: Conn, outcome: Result<T, Stop>) -> Result<T, Error> {
     match outcome {
         Ok(value) => Ok(value),
         Err(Stop::Driver(error)) => {
+            let words = parting_words(&connection);
             drop(connection);
-            Err(failed("the statement failed", error))
+            Err(failed("the statement failed", error, words))
         }
         Err(Stop::Limit(error)) => {
             PooledConnection::abandon(connection, CloseReason::RowLimit);
@@ -176,7 +177,7 @@ fn transact<T>(
     let id = PooledConnection::id(connection);
     let ending = match connection.transaction() {
         Err(error) => {
-            let error = failed("the transaction could not begin", error);
+            let error = failed("the transaction could not begin", error, None);
             return Finished { outcome: Ok(Err(error)), close: None };
         }
         Ok(mut transaction) => {
@@ -194,7 +195,7 @@ fn transact<T>(
     match ending {
         Ok((value, Ok(()))) => Finished { outcome: Ok(Ok(value)), close: None },
         Ok((_, Err(error))) if is_told(&error) => {
-            let error = failed("the transaction was rolled back at its commit", error);
+            let error = failed("the transaction was rolled back at its commit", error, None);
             Finished { outcome: Ok(Err(error)), close: roll_back(connection) }
         }
         Ok((_, Err(error))) => {
@@ -233,10 +234,17 @@ fn roll_back(connection: &mut Conn) -> Option<CloseReason> {
     rolled_back.is_err().then_some(CloseReason::Dirty)
 }
 
-fn failed(what: &str, error: postgres::Error) -> Error {
-    let text = match error.code() {
-        Some(code) => format!("{what} (SQLSTATE {})", code.code()),
-        None => what.to_owned(),
+/// The error with which the server ended the session: the driver loses it in a
+/// part of the terminations, our stream does not.
+fn parting_words(connection: &Conn) -> Option<Words> {
+    connection.lease().managed().side()?.fatal()
+}
+
+fn failed(what: &str, error: postgres::Error, words: Option<Words>) -> Error {
+    let text = match (error.code(), words) {
+        (Some(code), _) => format!("{what} (SQLSTATE {})", code.code()),
+        (None, Some(words)) => format!("{what} (SQLSTATE {}, {})", words.code, words.text),
+        (None, None) => what.to_owned(),
     };
     Error::driver(text, error)
 }

@@ -7,7 +7,7 @@ use crate::dial;
 use crate::driver::Driver;
 use crate::error::{ConnectError, ConnectFault, Error, ErrorKind, Levels};
 use crate::fence::fence;
-use crate::managed::{Discard, Look, Managed, Warden};
+use crate::managed::{Discard, Kept, Look, Managed, Warden};
 use crate::observe::{CloseReason, Snapshot};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -140,12 +140,13 @@ impl<D: Driver> r2d2::ManageConnection for Manager<D> {
         Err(Error::new(ErrorKind::Driver, text))
     }
 
-    /// Tells whether a connection that comes back is unfit; does no I/O.
+    /// Tells whether a connection that comes back is unfit. One that must be
+    /// cleaned costs a round trip, for at most `ping_timeout`.
     fn has_broken(&self, connection: &mut ManagedConnection<D>) -> bool {
         let verdict = if std::thread::panicking() {
             Err(Discard::planned(CloseReason::Panicked))
         } else {
-            connection.managed.keep(Instant::now())
+            connection.check_in()
         };
         match verdict {
             Ok(()) => false,
@@ -171,6 +172,14 @@ enum Refused {
 }
 
 impl<D: Driver> ManagedConnection<D> {
+    fn check_in(&mut self) -> Result<(), Discard> {
+        match self.managed.keep(Instant::now())? {
+            Kept::Clean => Ok(()),
+            Kept::Soiled if self.managed.may_clean_here() => self.managed.clean(),
+            Kept::Soiled => Err(Discard::planned(CloseReason::Dirty)),
+        }
+    }
+
     fn check(&mut self, warden: &Warden<D>) -> Result<(), Refused> {
         let now = Instant::now();
         match self.managed.look(now) {

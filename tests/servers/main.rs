@@ -4,6 +4,7 @@
 mod asynchrony;
 mod bounds;
 mod cap;
+mod cleaning;
 mod dead;
 mod deadlines;
 mod fail_fast;

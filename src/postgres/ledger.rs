@@ -1,0 +1,174 @@
+//! What the stream of one connection tells about it, at no cost in round trips:
+//! the state of its transaction, what is still owed, the last fatal error.
+
+use super::words;
+use crate::observe::Words;
+use parking_lot::Mutex;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering::Relaxed};
+
+/// Written by the stream, read at check-in; both on the thread that has the
+/// connection, so that relaxed loads see the last stores.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// The status of the last ReadyForQuery: `I`, `T` or `E`; zero before it.
+    status: AtomicU8,
+    /// Law: requests sent that end in a ReadyForQuery, less those received. The
+    /// start-up is one.
+    owed: AtomicI64,
+    /// Either direction stands in the middle of a message.
+    inside: AtomicBool,
+    process_id: OnceLock<i32>,
+    fatal: Mutex<Option<Words>>,
+}
+
+/// How a session was left, as far as the stream tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Session {
+    /// No transaction, nothing owed.
+    Idle,
+    /// Inside a transaction, failed or not.
+    InTransaction,
+    /// An answer is owed, unread, or cut off.
+    Unanswered,
+}
+
+/// Messages from the server whose bodies are read.
+pub(super) const WANTED: &[u8] = b"ZKE";
+
+impl Ledger {
+    pub(super) fn new() -> Ledger {
+        Ledger {
+            status: AtomicU8::new(0),
+            owed: AtomicI64::new(1),
+            inside: AtomicBool::new(true),
+            process_id: OnceLock::new(),
+            fatal: Mutex::new(None),
+        }
+    }
+
+    /// Enters a message that the client has sent.
+    ///
+    /// Query, Sync and FunctionCall are answered by one ReadyForQuery each.
+    pub(super) fn sent(&self, kind: u8) {
+        if matches!(kind, b'Q' | b'S' | b'F') {
+            self.owed.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Enters a message that the server has sent.
+    pub(super) fn received(&self, kind: u8, body: &[u8]) {
+        match kind {
+            b'Z' => {
+                self.status.store(body.first().copied().unwrap_or(0), Relaxed);
+                self.owed.fetch_sub(1, Relaxed);
+            }
+            // The driver has sent a Sync behind the COPY; the server ignores it while
+            // it takes the data in, and answers the one behind the data.
+            b'G' => {
+                self.owed.fetch_sub(1, Relaxed);
+            }
+            // Set by nobody else: one connection, one start-up.
+            b'K' if body.len() >= 4 => {
+                let id = i32::from_be_bytes([body[0], body[1], body[2], body[3]]);
+                let _ = self.process_id.set(id);
+            }
+            b'E' => {
+                if let Some(words) = words::fatal(body) {
+                    *self.fatal.lock() = Some(words);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn stands_inside(&self, inside: bool) {
+        self.inside.store(inside, Relaxed);
+    }
+
+    pub(super) fn session(&self) -> Session {
+        if self.owed.load(Relaxed) != 0 || self.inside.load(Relaxed) {
+            return Session::Unanswered;
+        }
+        match self.status.load(Relaxed) {
+            b'I' => Session::Idle,
+            _ => Session::InTransaction,
+        }
+    }
+
+    /// The process that the server named at start-up.
+    pub(super) fn process_id(&self) -> Option<i32> {
+        self.process_id.get().copied()
+    }
+
+    /// The error with which the server ended the session, if it did; the driver
+    /// loses it in a part of the terminations.
+    pub(super) fn fatal(&self) -> Option<Words> {
+        self.fatal.lock().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready() -> Ledger {
+        let ledger = Ledger::new();
+        ledger.received(b'K', &[0, 0, 0, 9, 1, 2, 3, 4]);
+        ledger.received(b'Z', b"I");
+        ledger.stands_inside(false);
+        ledger
+    }
+
+    #[test]
+    fn a_start_up_is_unanswered_until_the_server_is_ready() {
+        let ledger = Ledger::new();
+        ledger.stands_inside(false);
+        assert_eq!(ledger.session(), Session::Unanswered);
+        assert_eq!((ready().session(), ready().process_id()), (Session::Idle, Some(9)));
+    }
+
+    #[test]
+    fn a_request_is_owed_until_the_server_is_ready_again() {
+        let ledger = ready();
+        for (request, status) in [(b'Q', b'T'), (b'S', b'E'), (b'F', b'I')] {
+            ledger.sent(b'B');
+            ledger.sent(request);
+            assert_eq!(ledger.session(), Session::Unanswered);
+            ledger.received(b'D', b"");
+            ledger.received(b'Z', &[status]);
+            let wanted = if status == b'I' { Session::Idle } else { Session::InTransaction };
+            assert_eq!(ledger.session(), wanted);
+        }
+    }
+
+    #[test]
+    fn copying_in_answers_two_syncs_once() {
+        let ledger = ready();
+        ledger.sent(b'S');
+        ledger.received(b'G', b"");
+        ledger.sent(b'd');
+        ledger.sent(b'S');
+        assert_eq!(ledger.session(), Session::Unanswered);
+        ledger.received(b'Z', b"I");
+        assert_eq!(ledger.session(), Session::Idle);
+    }
+
+    #[test]
+    fn an_unsent_close_is_no_dirt_and_a_cut_off_message_is() {
+        let ledger = ready();
+        ledger.stands_inside(true);
+        assert_eq!(ledger.session(), Session::Unanswered);
+        ledger.stands_inside(false);
+        assert_eq!(ledger.session(), Session::Idle);
+    }
+
+    #[test]
+    fn a_fatal_error_is_kept_and_a_plain_one_is_not() {
+        let ledger = ready();
+        ledger.received(b'E', b"SERROR\0VERROR\0C42703\0Mno column\0\0");
+        assert_eq!(ledger.fatal(), None);
+        ledger.received(b'E', b"SFATAL\0VFATAL\0C57P01\0Mterminating\0\0");
+        assert_eq!(ledger.fatal().expect("words").code, "57P01");
+    }
+}

@@ -1,0 +1,289 @@
+//! Nothing crosses from one borrower to the next.
+
+use crate::flavour::{Flavour, My, Pg, fresh_name};
+use mysql::prelude::Queryable;
+use poolwarden::{CloseReason, Driver, MySql, Pool, PooledConnection, Postgres, Reset};
+use postgres::fallible_iterator::FallibleIterator;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+use support::{logs, mariadb, postgres as pg};
+
+fn one<D: Driver>(driver: D, reset: Reset, name: &str) -> Pool<D> {
+    let builder = Pool::builder().max_size(1).reset(reset).name(name);
+    builder.ping_timeout(Duration::from_millis(500)).build(driver).expect("the server is there")
+}
+
+/// Over TCP, where the stream tells, and over a unix socket, where it does not.
+fn on_postgres(test: impl Fn(&Pool<Postgres>, bool)) {
+    on_postgres_with(Reset::Auto, test);
+}
+
+fn on_postgres_with(reset: Reset, test: impl Fn(&Pool<Postgres>, bool)) {
+    if !pg::available() {
+        return;
+    }
+    let database = pg::shared().fresh_database();
+    let tcp = one(Pg::new(database.url()).driver(), reset, &fresh_name("clean tcp"));
+    tcp.batch_execute("create table t (n int)").expect("a table");
+    test(&tcp, true);
+    test(&one(Pg::new(database.unix_url()).driver(), reset, &fresh_name("clean unix")), false);
+}
+
+fn is_in_transaction(pool: &Pool<Postgres>) -> bool {
+    let mut connection = pool.get().expect("a connection");
+    let answer = connection.simple_query("select now() <> statement_timestamp()");
+    match &answer.expect("no failed transaction")[1] {
+        postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+        other => panic!("not a row: {other:?}"),
+    }
+}
+
+#[test]
+fn an_open_postgres_transaction_is_rolled_back_counted_and_told_of() {
+    on_postgres(|pool, _| {
+        let log = logs::mark();
+        let leave_open: [fn(&mut postgres::Client); 3] = [
+            |client| client.batch_execute("begin; insert into t values (1)").expect("it runs"),
+            |client| drop(client.batch_execute("begin; select 1 / 0")),
+            |client| std::mem::forget(client.transaction().expect("it begins")),
+        ];
+        for leave in leave_open {
+            leave(&mut pool.get().expect("a connection"));
+            assert!(!is_in_transaction(pool));
+        }
+        assert!(pool.query("select n from t", &[]).expect("rows").is_empty());
+        let books = pool.snapshot();
+        assert_eq!((books.rolled_back, books.closed()), (3, 0), "{books}");
+        let lines = log.records_of("pool", pool.name());
+        let told: Vec<_> =
+            lines.iter().filter(|line| line.message.contains("inside a transaction")).collect();
+        assert_eq!(told.len(), 1, "{lines:#?}");
+        assert!(told[0].message.contains("cleaning.rs"), "{}", told[0].message);
+    });
+}
+
+#[test]
+fn whatever_was_done_in_full_costs_no_round_trip_and_no_connection() {
+    on_postgres(|pool, by_tcp| {
+        let mut client = pool.get().expect("a connection");
+        client.query("select 1", &[]).expect("a text statement");
+        let statement = client.prepare("select $1::int").expect("prepared");
+        client.query(&statement, &[&1]).expect("rows");
+        let mut sink = client.copy_in("copy t from stdin").expect("a copy");
+        sink.write_all(b"1\n2\n").expect("rows");
+        assert_eq!(sink.finish().expect("the end"), 2);
+        let mut text = String::new();
+        client
+            .copy_out("copy t to stdout")
+            .expect("a copy")
+            .read_to_string(&mut text)
+            .expect("all");
+        let mut transaction = client.transaction().expect("it begins");
+        transaction.execute("delete from t", &[]).expect("it runs");
+        transaction.commit().expect("it commits");
+        client.batch_execute("listen a; notify a").expect("it runs");
+        drop(client);
+        let mut client = pool.get().expect("the same connection");
+        let books = pool.snapshot();
+        assert_eq!((books.closed(), books.opened, books.rolled_back), (0, 1, 0), "{books}");
+        assert!(!by_tcp || books.resets == 0, "{books}");
+        // The end of an answer may come a moment after its error.
+        assert!(client.query("select nonsense", &[]).is_err());
+        drop(client);
+        let books = pool.snapshot();
+        assert_eq!((books.closed(), books.rolled_back), (0, 0), "{books}");
+        assert!(!by_tcp || books.resets <= 1, "{books}");
+    });
+}
+
+#[test]
+fn rows_that_were_not_read_cost_their_connection_and_hold_nobody() {
+    if !pg::available() {
+        return;
+    }
+    let database = pg::shared().fresh_database();
+    let pool = one(Pg::new(database.url()).driver(), Reset::Auto, "half read");
+    let began = Instant::now();
+    let mut client = pool.get().expect("a connection");
+    let none: [i32; 0] = [];
+    let mut rows = client.query_raw("select generate_series(1, 5000000)", none).expect("rows");
+    rows.next().expect("no error").expect("a row");
+    drop(rows);
+    drop(client);
+    let seven: i32 = pool.query_one("select 7", &[]).expect("a new connection").get(0);
+    assert_eq!(seven, 7);
+    assert!(began.elapsed() < Duration::from_secs(2), "after {:?}", began.elapsed());
+    assert_eq!(pool.snapshot().closed_by(CloseReason::Dirty), 1, "{}", pool.snapshot());
+}
+
+#[test]
+fn a_full_reset_leaves_nothing_of_a_postgres_session_but_its_statements() {
+    on_postgres_with(Reset::Full, |pool, _| {
+        let mut client = pool.get().expect("a connection");
+        let soil = "set statement_timeout = '7s'; set app.x = 'y'; listen a;
+                    create temp table temporary (n int); select pg_advisory_lock(1);
+                    declare c cursor with hold for select 1; create temp sequence s;
+                    select nextval('s'); begin";
+        client.batch_execute(soil).expect("it runs");
+        drop(client);
+        let mut client = pool.get().expect("the same connection");
+        let left = "select current_setting('statement_timeout'), current_setting('app.x', true),
+                    (select count(*) from pg_listening_channels()),
+                    (select count(*) from pg_class where relname in ('temporary', 's')),
+                    (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()),
+                    (select count(*) from pg_cursors where name = 'c')";
+        let row = client.query_one(left, &[]).expect("a row");
+        let counts: Vec<i64> = (2..6).map(|place| row.get(place)).collect();
+        assert_eq!((row.get::<_, &str>(0), counts), ("0", vec![0; 4]));
+        assert!(row.get::<_, Option<&str>>(1).unwrap_or_default().is_empty());
+        drop(client);
+        assert_eq!((pool.snapshot().closed(), pool.snapshot().rolled_back), (0, 1));
+    });
+}
+
+#[test]
+fn the_drivers_own_statements_survive_a_full_reset() {
+    on_postgres_with(Reset::Full, |pool, _| {
+        let mood = "do $$ begin create type mood as enum ('good'); \
+                    exception when duplicate_object then null; end $$";
+        pool.batch_execute(mood).expect("a type");
+        for _ in 0..3 {
+            let row = pool.query_one("select 'good'::mood as m", &[]).expect("its type is known");
+            assert_eq!(row.columns()[0].type_().name(), "mood");
+        }
+        assert_eq!(pool.snapshot().closed(), 0);
+    });
+}
+
+#[test]
+fn without_a_reset_everything_crosses() {
+    on_postgres_with(Reset::None, |pool, _| {
+        pool.get().expect("a connection").batch_execute("begin").expect("it begins");
+        assert!(is_in_transaction(pool));
+        assert_eq!(pool.snapshot().resets, 0);
+        pool.get().expect("a connection").batch_execute("rollback").expect("it ends");
+    });
+}
+
+#[test]
+fn a_server_that_does_not_answer_the_rollback_holds_no_guard() {
+    if !pg::available() {
+        return;
+    }
+    let server = pg::Server::start();
+    for url in [server.url("postgres", "postgres"), server.unix_url("postgres", "postgres")] {
+        let pool = one(Pg::new(url).driver(), Reset::Auto, "frozen at check-in");
+        let mut client = pool.get().expect("a connection");
+        client.batch_execute("begin").expect("it begins");
+        server.freeze();
+        let began = Instant::now();
+        drop(client);
+        assert!(began.elapsed() < Duration::from_secs(1), "after {:?}", began.elapsed());
+        assert_eq!(pool.snapshot().closed_by(CloseReason::Dirty), 1, "{}", pool.snapshot());
+        server.thaw();
+        assert!(pool.query("select 1", &[]).is_ok());
+    }
+}
+
+#[test]
+fn a_guard_that_is_soiled_is_cleaned_elsewhere_when_dropped_inside_a_runtime() {
+    on_postgres(|pool, _| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let mut client: PooledConnection<Postgres> = pool.get().expect("a connection");
+        client.batch_execute("begin").expect("it begins");
+        runtime.block_on(async move { drop(client) });
+        assert!(!is_in_transaction(pool));
+        assert_eq!(pool.snapshot().closed(), 0);
+    });
+}
+
+fn on_mariadb(test: impl Fn(&Pool<MySql>)) {
+    if !mariadb::available() {
+        return;
+    }
+    let database = mariadb::shared().fresh_database();
+    let pool = one(My::new(database.url()).driver(), Reset::Auto, &fresh_name("clean mariadb"));
+    pool.query_drop("create table t (n int) engine = innodb").expect("a table");
+    test(&pool);
+    drop(pool);
+    test(&one(My::new(database.unix_url()).driver(), Reset::Auto, &fresh_name("clean mariadb")));
+}
+
+#[test]
+fn nothing_of_a_mariadb_session_reaches_the_next_borrower() {
+    on_mariadb(|pool| {
+        let mut connection = pool.get().expect("a connection");
+        let soil = "set @x = 7; set session sql_mode = ''; set time_zone = '+03:00';
+                    create temporary table temporary (n int); do get_lock('mine', 0);
+                    use information_schema; begin; insert into t values (1)";
+        for statement in soil.replace("insert into t", "insert into DB.t").split(';') {
+            let database: String = pool.driver_database();
+            connection.query_drop(statement.replace("DB", &database)).expect("it runs");
+        }
+        drop(connection);
+        let mut connection = pool.get().expect("the same connection");
+        let left: Option<(Option<i64>, String, i64)> =
+            connection.query_first("select @x, database(), is_free_lock('mine')").expect("a row");
+        let (variable, database, lock_is_free) = left.expect("a row");
+        assert_eq!((variable, lock_is_free), (None, 1));
+        assert_eq!(database, pool.driver_database());
+        let zone: Option<String> = connection.query_first("select @@time_zone").expect("a row");
+        assert_eq!(zone.as_deref(), Some("SYSTEM"));
+        assert!(connection.query_drop("select * from temporary").is_err());
+        let rows: Vec<i64> = connection.query("select n from t").expect("rows");
+        assert!(rows.is_empty());
+        drop(connection);
+        assert_eq!((pool.snapshot().closed(), pool.snapshot().opened), (0, 1));
+    });
+}
+
+#[test]
+fn a_guard_that_was_never_borrowed_mutably_needs_no_reset_and_our_queries_one() {
+    on_mariadb(|pool| {
+        let before = pool.snapshot().resets;
+        drop(pool.get().expect("a connection"));
+        assert_eq!(pool.snapshot().resets, before);
+        pool.query::<i64>("select 1").expect("rows");
+        pool.exec_drop("do ?", (1,)).expect("it runs");
+        assert_eq!(pool.snapshot().resets, before + 2);
+        pool.query_drop("use information_schema").expect("it runs");
+        let database: Option<String> = pool.query_first("select database()").expect("a row");
+        assert_eq!(database, Some(pool.driver_database()));
+    });
+}
+
+#[test]
+fn a_database_chosen_where_there_was_none_is_forgotten() {
+    if !mariadb::available() {
+        return;
+    }
+    let database = mariadb::shared().fresh_database();
+    let url = database.url().replace(&format!("/{}?", database.name()), "/?");
+    let pool = one(My::new(url).driver(), Reset::Auto, "no database");
+    pool.query_drop(&format!("use {}", database.name())).expect("it runs");
+    let now: Option<Option<String>> = pool.query_first("select database()").expect("a row");
+    assert_eq!(now, Some(None));
+    assert_eq!(pool.snapshot().closed(), 0);
+}
+
+#[test]
+fn a_forgotten_mysql_result_costs_its_connection_and_nobody_reads_its_rows() {
+    on_mariadb(|pool| {
+        let mut connection = pool.get().expect("a connection");
+        std::mem::forget(connection.query_iter("select seq from seq_1_to_1000").expect("rows"));
+        drop(connection);
+        assert_eq!(pool.query::<i64>("select 7").expect("its own answer"), [7]);
+        assert_eq!(pool.snapshot().closed_by(CloseReason::Dirty), 1, "{}", pool.snapshot());
+    });
+}
+
+/// The database that a pool's label names.
+trait DriverDatabase {
+    fn driver_database(&self) -> String;
+}
+
+impl DriverDatabase for Pool<MySql> {
+    fn driver_database(&self) -> String {
+        self.driver().label().rsplit('/').next().expect("a name").to_owned()
+    }
+}
