@@ -41,11 +41,18 @@
 //! `ping_timeout`. If none is idle, a thread of its own opens one while the caller
 //! waits in a queue that is served in order of arrival.
 //!
+//! # How a check-in goes
+//!
+//! A connection that is past its lifetime, that the driver knows is broken, or whose
+//! thread began to panic is closed. What else a borrower left behind is cleaned as
+//! [`Reset`] says: what the protocol's own messages tell costs nothing.
+//!
 //! # Blocking
 //!
 //! The whole crate blocks, and says on every function on what and for how long at
-//! most. Dropping guards and pools never blocks, also inside an async runtime; what
-//! would block there is refused with [`ErrorKind::AsyncContext`].
+//! most. Dropping a guard blocks for one round trip at most, and only if something
+//! must be cleaned away. Inside an async runtime nothing blocks: cleaning goes to
+//! another thread, and what must wait is refused with [`ErrorKind::AsyncContext`].
 //!
 //! # Threads
 //!
