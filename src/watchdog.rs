@@ -85,8 +85,10 @@ fn watch() {
             }
             continue;
         };
-        if due > Instant::now() {
-            WAKE.wait_until(&mut kennel, due);
+        let now = Instant::now();
+        if due > now {
+            // What is disarmed wakes nobody: a far deadline must not keep the thread.
+            WAKE.wait_until(&mut kennel, due.min(now + LINGER));
             continue;
         }
         let bite = kennel.armed.remove(&(due, id)).expect("the lock was held since it was seen");
