@@ -1,0 +1,130 @@
+//! What follows from the server's limits: arithmetic, with its working shown.
+
+use super::page::Row;
+use poolwarden::ServerLimits;
+use poolwarden::config::{DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_LIFETIME, DEFAULT_MAX_SIZE};
+use std::time::Duration;
+
+/// What the server has for this role, and how that was found.
+pub(super) struct Share {
+    /// For all instances together; `None` if the server's limits are not known.
+    pub(super) all: Option<u32>,
+    pub(super) working: Vec<Row>,
+}
+
+/// Works out how many connections there are, as `Cap::PerInstance` does.
+pub(super) fn share(limits: &ServerLimits, instances: u32) -> Share {
+    let mut working = Vec::new();
+    let mut note = |label, number: u32, why: &str| {
+        working.push((label, format!("{number:>6}  {why}").trim_end().to_owned()));
+    };
+    let by_server = limits.max_connections.map(|max| {
+        let reserved = limits.reserved_connections.unwrap_or(0);
+        let room = max.div_ceil(10).max(3);
+        let others = limits.connections.unwrap_or(0);
+        let others = others.saturating_sub(limits.role_connections.unwrap_or(others));
+        let left = max.saturating_sub(reserved).saturating_sub(room).saturating_sub(others);
+        note("max_connections", max, "");
+        note("- reserved", reserved, "not for this role");
+        note("- head room", room, "for administrators: a tenth, at least 3");
+        note("- others", others, "held now by other roles");
+        note("= left", left, "");
+        left
+    });
+    let bounds =
+        [("limit of role", limits.role_limit), ("limit of database", limits.database_limit)];
+    for (label, bound) in bounds {
+        bound.into_iter().for_each(|bound| note(label, bound, ""));
+    }
+    let all = [by_server, limits.role_limit, limits.database_limit].into_iter().flatten().min();
+    match all {
+        Some(all) => note("= for each", all / instances, &format!("of {instances} instances")),
+        None if limits.behind_pooler == Some(true) => {
+            working.push((
+                "",
+                "not known: behind a pooler its limits count, and it tells none".into(),
+            ));
+        }
+        None => working.push(("", "not known: the server does not say".into())),
+    }
+    Share { all, working }
+}
+
+/// Lists the time-outs found.
+pub(super) fn timeouts(limits: &ServerLimits) -> Vec<Row> {
+    let say = |time: Option<Duration>| time.map_or("none known".to_owned(), human);
+    vec![
+        ("idle session", say(limits.idle_timeout)),
+        ("idle in transaction", say(limits.idle_in_transaction_timeout)),
+        ("statement", say(limits.statement_timeout)),
+    ]
+}
+
+/// Says what to set, and why.
+pub(super) fn recommended(limits: &ServerLimits, share: &Share, instances: u32) -> Vec<Row> {
+    let mut rows = vec![("max_size", max_size(share, instances))];
+    if share.all.is_some() {
+        let knob = format!("cap(Cap::PerInstance {{ instances: {instances} }}) keeps to the above");
+        rows.push(("", format!("{knob} by itself")));
+    }
+    rows.push(("max_lifetime", below(DEFAULT_MAX_LIFETIME, limits.idle_timeout)));
+    rows.push(("idle_timeout", below(DEFAULT_IDLE_TIMEOUT, limits.idle_timeout)));
+    if limits.behind_pooler == Some(true) {
+        let why = "pgbouncer's client_idle_timeout, if it has one: SHOW CONFIG in its console";
+        rows.push(("proxy_idle_timeout", why.into()));
+    }
+    if limits.read_only == Some(true) {
+        rows.push(("", "for writes, another server: this one is read-only".into()));
+    }
+    rows
+}
+
+fn max_size(share: &Share, instances: u32) -> String {
+    let usual = DEFAULT_MAX_SIZE;
+    match share.all.map(|all| (all, all / instances)) {
+        None => format!(
+            "{usual}, the default; {instances} x max_size must fit into the pooler's \
+             max_client_conn, and into its default_pool_size if it lends by client"
+        ),
+        Some((all, each)) if each >= usual => format!(
+            "{usual}, the default: {instances} x {usual} of {all}. More only if callers wait \
+             while the server idles; never above {each}"
+        ),
+        Some((all, 0)) => format!(
+            "1, and {instances} instances are more than the {all} connections: run fewer, or \
+             raise the limit"
+        ),
+        Some((all, each)) => format!("{each}: {instances} x {each} of {all}; there are no more"),
+    }
+}
+
+/// A default, or what is safely below the server's time-out: by a tenth, at least
+/// half a second and at most half a minute, as the pool itself keeps it.
+fn below(usual: Duration, limit: Option<Duration>) -> String {
+    let margin = |limit: Duration| {
+        (limit / 10).clamp(Duration::from_millis(500), Duration::from_secs(30)).min(limit / 2)
+    };
+    match limit.map(|limit| (limit, limit - margin(limit))) {
+        Some((limit, safe)) if safe < usual => {
+            format!("{}: below the server's {}; the pool sees to it", human(safe), human(limit))
+        }
+        Some((limit, _)) => {
+            format!("{}, the default: below the server's {}", human(usual), human(limit))
+        }
+        None => format!("{}, the default: no time-out of the server is shorter", human(usual)),
+    }
+}
+
+/// Writes a time in the unit that a person would choose.
+fn human(time: Duration) -> String {
+    match time.as_secs() {
+        0 => format!("{} ms", time.as_millis()),
+        whole if time.subsec_nanos() == 0 && whole.is_multiple_of(3600) => {
+            format!("{} h", whole / 3600)
+        }
+        whole if time.subsec_nanos() == 0 && whole.is_multiple_of(60) => {
+            format!("{} min", whole / 60)
+        }
+        _ => format!("{} s", time.as_secs_f64()),
+    }
+}
