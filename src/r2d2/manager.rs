@@ -59,11 +59,14 @@ impl<D: Driver> Manager<D> {
     /// `min_idle`, `checkout_timeout` as r2d2's `connection_timeout`, validation
     /// at every check-out, and r2d2's reaper as a second pair of eyes on lifetime
     /// and idle time.
+    ///
+    /// `min_idle` is 1 there if it is 0 here: with 0, r2d2 0.8.10 wakes nobody when
+    /// a connection comes back broken, and callers wait beside a free place.
     pub fn builder(&self) -> r2d2::Builder<Manager<D>> {
         let config = self.warden.config();
         r2d2::Pool::builder()
             .max_size(config.max_size)
-            .min_idle(Some(config.min_idle))
+            .min_idle(Some(config.min_idle.max(1)))
             .connection_timeout(config.checkout_timeout)
             .test_on_check_out(true)
             .max_lifetime(config.max_lifetime)
