@@ -31,7 +31,7 @@ pub(super) fn write<D: Driver>(
     let ping = median_ping(&mut *connection, questions);
     let mut server = server(&pool, &limits);
     if limits.behind_pooler == Some(true) {
-        server.push(("Lends sessions", lending(&pool, connection, questions).into()));
+        server.push(("lends sessions", lending(&pool, connection, questions).into()));
     } else {
         drop(connection);
     }

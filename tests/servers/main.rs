@@ -7,11 +7,13 @@ mod cap;
 mod cleaning;
 mod dead;
 mod deadlines;
+mod doctor;
 mod fail_fast;
 mod flavour;
 #[cfg(feature = "sqlite")]
 mod foreign;
 mod lifetime;
+mod limits;
 mod rows;
 mod saturation;
 mod sight;

@@ -1,0 +1,252 @@
+//! What the pool reads of a server's limits, on real servers, as roles that may
+//! do nothing else.
+
+use crate::flavour::{Flavour, My, Pg, fill};
+use mysql::prelude::Queryable;
+use poolwarden::{Pool, ServerLimits};
+use std::error::Error as _;
+use std::time::Duration;
+use support::pgbouncer::{Bouncer, Mode};
+use support::wait::eventually;
+use support::{mariadb, pgbouncer, postgres as pg};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// A pool with so many connections open, and the limits it read at build.
+fn read<F: Flavour>(flavour: &F, size: u32) -> (Pool<F::Driver>, ServerLimits) {
+    let pool = Pool::builder().max_size(size).build(flavour.driver()).expect("it is there");
+    fill(&pool);
+    let limits = pool.server_limits().expect("limits are read at build");
+    (pool, limits)
+}
+
+/// A session of another role, once it is the only one: those by which the test
+/// prepared the server may end a little later.
+pub fn only_session_of_postgres(server: &pg::Server) -> postgres::Client {
+    const ALL: &str = "select count(*) from pg_stat_activity where datname is not null";
+    let mut session = Pg::new(server.url("postgres", "postgres")).open().expect("a session");
+    let mut count = || session.query_one(ALL, &[]).expect("a count").get::<_, i64>(0);
+    assert!(eventually(SOON, || count() == 1), "there are others");
+    session
+}
+
+/// The same on MariaDB.
+pub fn only_session_of_mariadb(server: &mariadb::Server) -> mysql::Conn {
+    const ALL: &str = "show status like 'Threads_connected'";
+    let mut session = My::new(server.url("mysql")).open().expect("a session");
+    let mut count = || session.query_first::<(String, u32), _>(ALL).expect("a count");
+    assert!(eventually(SOON, || count().is_some_and(|(_, all)| all == 1)), "there are others");
+    session
+}
+
+fn limits_of<F: Flavour>(flavour: &F) -> ServerLimits {
+    read(flavour, 1).1
+}
+
+#[test]
+fn a_default_postgres_tells_an_unprivileged_role_all_that_counts() {
+    if !pg::available() {
+        return;
+    }
+    let server = pg::Server::start();
+    let database = server.fresh_database();
+    let held = only_session_of_postgres(&server);
+    let limits = limits_of(&Pg::new(database.url()));
+    assert!(limits.product.starts_with("PostgreSQL 1"), "{limits:?}");
+    assert_eq!(limits.role.as_deref(), Some(database.user()));
+    assert_eq!((limits.max_connections, limits.reserved_connections), (Some(100), Some(3)));
+    assert_eq!((limits.role_limit, limits.database_limit), (None, None));
+    assert_eq!((limits.connections, limits.role_connections), (Some(2), Some(1)));
+    assert_eq!(limits.database_connections, Some(1));
+    assert_eq!((limits.idle_timeout, limits.statement_timeout), (None, None));
+    assert_eq!(limits.idle_in_transaction_timeout, None);
+    assert_eq!((limits.read_only, limits.encrypted), (Some(false), Some(false)));
+    assert_eq!(limits.behind_pooler, Some(false));
+    drop(held);
+}
+
+#[test]
+fn limits_and_time_outs_of_a_role_and_a_database_are_found() {
+    if !pg::available() {
+        return;
+    }
+    let server = pg::Server::with(|conf| {
+        conf.set("idle_session_timeout", "3h").set("max_connections", "40");
+    });
+    server.sql(
+        "postgres",
+        "CREATE ROLE few LOGIN CONNECTION LIMIT 5;
+         CREATE DATABASE small CONNECTION LIMIT 4;
+         ALTER ROLE few SET statement_timeout = '90s';
+         ALTER ROLE few SET idle_in_transaction_session_timeout = 2500;
+         ALTER DATABASE small SET default_transaction_read_only = on",
+    );
+    let (pool, limits) = read(&Pg::new(server.url("few", "small")), 2);
+    assert_eq!((limits.role_limit, limits.database_limit), (Some(5), Some(4)));
+    assert_eq!(limits.max_connections, Some(40));
+    assert_eq!(limits.idle_timeout, Some(Duration::from_secs(3 * 3600)));
+    assert_eq!(limits.statement_timeout, Some(Duration::from_secs(90)));
+    assert_eq!(limits.idle_in_transaction_timeout, Some(Duration::from_millis(2_500)));
+    assert_eq!(limits.read_only, Some(true));
+    drop(pool);
+    // A superuser is bound by neither, and may use what is reserved.
+    let limits = limits_of(&Pg::new(server.url("postgres", "small")));
+    assert_eq!((limits.role_limit, limits.database_limit), (None, None));
+    assert_eq!(limits.reserved_connections, Some(0));
+}
+
+#[test]
+fn over_a_unix_socket_all_is_known_but_whether_there_is_a_pooler() {
+    if !pg::available() {
+        return;
+    }
+    let database = pg::shared().fresh_database();
+    let limits = limits_of(&Pg::new(database.unix_url()));
+    assert_eq!(limits.max_connections, Some(300));
+    assert_eq!((limits.behind_pooler, limits.encrypted), (None, Some(false)));
+}
+
+#[test]
+fn behind_a_pooler_the_servers_numbers_are_not_taken_for_ours() {
+    if !pgbouncer::available() {
+        return;
+    }
+    let database = pg::shared().fresh_database();
+    let name = database.name();
+    pg::shared().sql("postgres", &format!("ALTER ROLE {name} SET idle_session_timeout = '9min'"));
+    for mode in [Mode::Session, Mode::Transaction] {
+        let bouncer = Bouncer::start(pg::shared(), mode);
+        let (pool, limits) = read(&Pg::new(bouncer.url(database.user(), name)), 8);
+        let expected = (Some(true), None, None, None, None);
+        let found = (
+            limits.behind_pooler,
+            limits.max_connections,
+            limits.role_limit,
+            limits.connections,
+            limits.encrypted,
+        );
+        assert_eq!(found, expected, "{mode:?}");
+        assert!(limits.product.starts_with("PostgreSQL 1"), "{mode:?} {limits:?}");
+        assert_eq!(limits.role.as_deref(), Some(database.user()), "{mode:?}");
+        assert_eq!(limits.idle_timeout, Some(Duration::from_secs(540)), "{mode:?}");
+        assert_eq!(pool.snapshot().max_size, 8, "{mode:?}");
+    }
+}
+
+/// A proxy that passes bytes on shares nothing.
+#[test]
+fn a_plain_proxy_is_no_pooler() {
+    if !pg::available() {
+        return;
+    }
+    let database = pg::shared().fresh_database();
+    let proxy = support::proxy::Proxy::to_port(pg::shared().port());
+    let limits = limits_of(&Pg::new(database.url_via(proxy.port())));
+    assert_eq!((limits.behind_pooler, limits.max_connections), (Some(false), Some(300)));
+}
+
+#[test]
+fn what_a_role_may_not_ask_is_left_out_and_the_rest_is_kept() {
+    if !pg::available() {
+        return;
+    }
+    let server = pg::Server::start();
+    let database = server.fresh_database();
+    database.sql("REVOKE SELECT ON pg_catalog.pg_stat_activity FROM PUBLIC");
+    let limits = limits_of(&Pg::new(database.url()));
+    assert_eq!((limits.connections, limits.role_limit), (None, None));
+    assert_eq!((limits.max_connections, limits.reserved_connections), (Some(100), Some(3)));
+    database.sql("REVOKE EXECUTE ON FUNCTION pg_catalog.pg_is_in_recovery FROM PUBLIC");
+    let limits = limits_of(&Pg::new(database.url()));
+    assert!(limits.product.starts_with("PostgreSQL 1"), "{limits:?}");
+    assert_eq!((limits.max_connections, limits.behind_pooler), (None, None));
+    database.sql("REVOKE EXECUTE ON FUNCTION pg_catalog.version FROM PUBLIC");
+    assert_eq!(limits_of(&Pg::new(database.url())), ServerLimits::default());
+}
+
+#[test]
+fn a_default_mariadb_tells_an_unprivileged_account_all_that_counts() {
+    if !mariadb::available() {
+        return;
+    }
+    let server = mariadb::Server::start();
+    let database = server.fresh_database();
+    let held = only_session_of_mariadb(&server);
+    let (pool, limits) = read(&My::new(database.url()), 3);
+    assert!(limits.product.starts_with("MariaDB 1"), "{limits:?}");
+    assert_eq!(limits.role, Some(format!("{}@%", database.user())));
+    assert_eq!((limits.max_connections, limits.reserved_connections), (Some(151), Some(0)));
+    assert_eq!((limits.role_limit, limits.database_limit), (None, None));
+    assert_eq!((limits.connections, limits.role_connections), (Some(2), Some(1)));
+    assert_eq!(limits.idle_timeout, Some(Duration::from_secs(28_800)));
+    assert_eq!((limits.idle_in_transaction_timeout, limits.statement_timeout), (None, None));
+    assert_eq!((limits.read_only, limits.encrypted), (Some(false), Some(false)));
+    assert_eq!(limits.behind_pooler, Some(false));
+    assert_eq!(pool.snapshot().max_size, 3);
+    drop(held);
+}
+
+#[test]
+fn limits_and_time_outs_of_an_account_are_found() {
+    if !mariadb::available() {
+        return;
+    }
+    let server = mariadb::Server::with(|conf| {
+        conf.set("max-user-connections", "7").set("wait-timeout", "60");
+        conf.set("idle-write-transaction-timeout", "20").set("max-statement-time", "1.5");
+        conf.set("read-only", "1");
+    });
+    let database = server.fresh_database();
+    let user = database.user();
+    // Without a limit of its own, the global one is the account's.
+    assert_eq!(limits_of(&My::new(database.url())).role_limit, Some(7));
+    server.sql(&format!("ALTER USER {user}@'%' WITH MAX_USER_CONNECTIONS 4"));
+    for url in [database.url(), database.unix_url()] {
+        let limits = limits_of(&My::new(url));
+        assert_eq!(limits.idle_timeout, Some(Duration::from_secs(60)));
+        assert_eq!(limits.idle_in_transaction_timeout, Some(Duration::from_secs(20)));
+        assert_eq!(limits.statement_timeout, Some(Duration::from_millis(1_500)));
+        assert_eq!(limits.read_only, Some(true));
+        let of_localhost = limits.role.as_deref() == Some(&*format!("{user}@localhost"));
+        assert_eq!(limits.role_limit, Some(if of_localhost { 7 } else { 4 }), "{limits:?}");
+    }
+}
+
+#[test]
+fn a_lazy_pool_knows_the_limits_once_it_has_a_connection() {
+    if !pg::available() {
+        return;
+    }
+    let database = pg::shared().fresh_database();
+    let flavour = Pg::new(database.url());
+    let pool = Pool::builder().max_size(2).build_lazy(flavour.driver()).expect("knobs agree");
+    assert_eq!(pool.server_limits(), None);
+    drop(pool.get().expect("a connection"));
+    assert!(eventually(SOON, || pool.server_limits().is_some()), "{}", pool.snapshot());
+}
+
+/// The server ends the session in answer to the question.
+#[test]
+fn a_connection_that_is_lost_over_the_question_is_told_and_the_next_is_not_asked() {
+    if !pg::available() {
+        return;
+    }
+    let database = pg::shared().fresh_database();
+    let name = database.name();
+    database.sql(&format!(
+        "CREATE SCHEMA deadly;
+         GRANT USAGE ON SCHEMA deadly TO PUBLIC;
+         CREATE FUNCTION deadly.version() RETURNS text LANGUAGE sql
+           AS 'SELECT pg_terminate_backend(pg_backend_pid())::text';
+         ALTER ROLE {name} SET search_path = deadly, pg_catalog"
+    ));
+    let flavour = Pg::new(database.url());
+    let pool = Pool::builder().max_size(2).build_lazy(flavour.driver()).expect("knobs agree");
+    let error = pool.get().map(drop).expect_err("it was lost");
+    let cause = error.source().expect("a cause").to_string();
+    assert!(cause.contains("while the server's limits were read"), "{error}: {cause}");
+    // Attempts are spaced after a failure: for a moment it is told again.
+    assert!(eventually(SOON, || pool.get().is_ok()), "{}", pool.snapshot());
+    Pg::ask(&mut pool.get().expect("a connection")).expect("an answer");
+    assert_eq!(pool.server_limits(), None);
+}
