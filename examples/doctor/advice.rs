@@ -94,7 +94,7 @@ fn max_size(share: &Share, instances: u32) -> String {
             "1, and {instances} instances are more than the {all} connections: run fewer, or \
              raise the limit"
         ),
-        Some((all, each)) => format!("{each}: {instances} x {each} of {all}; there are no more"),
+        Some((all, each)) => format!("{each}: {instances} x {each} of {all}; more do not fit"),
     }
 }
 
