@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -38,8 +39,6 @@ struct State {
     opened: u64,
     most: usize,
     frozen: bool,
-    /// Answers no ping; does all else.
-    mute: bool,
     /// Ends every new session before the driver has come back with it.
     hangs_up: bool,
     ungreeted: Vec<Arc<Session>>,
@@ -65,7 +64,7 @@ impl Server {
             Wire::Unix => pair(),
             Wire::Tcp => self.tcp_pair(),
         };
-        let session = Arc::new(Session { far });
+        let session = Arc::new(Session::new(far));
         let mut state = lock(&self.state);
         state.opened += 1;
         let number = state.opened;
@@ -166,14 +165,16 @@ impl Server {
     /// Ends `freeze`, `mute` and `hang_up`.
     pub fn thaw(&self) {
         let mut state = lock(&self.state);
-        (state.frozen, state.mute, state.hangs_up) = (false, false, false);
+        (state.frozen, state.hangs_up) = (false, false);
+        state.sessions.values().for_each(|session| session.mute.store(false, Relaxed));
         drop(state);
         self.wake();
     }
 
-    /// Answers no ping from now on.
+    /// Answers no ping on the connections that there are now; new ones are fine.
     pub fn mute(&self) {
-        lock(&self.state).mute = true;
+        let state = lock(&self.state);
+        state.sessions.values().for_each(|session| session.mute.store(true, Relaxed));
     }
 
     /// From now on greets every new session and ends it at once.
@@ -229,7 +230,7 @@ fn run(state: &Mutex<State>, sleeper: &UnixStream) {
         for ((number, session), ready) in sessions.iter().zip(ready) {
             // Under the lock, so that nothing is served after a `freeze`.
             let mut state = lock(state);
-            if ready && !state.frozen && session.serve(!state.mute) {
+            if ready && !state.frozen && session.serve() {
                 state.sessions.remove(number);
             }
         }
