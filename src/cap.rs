@@ -44,11 +44,19 @@ fn head_room(max_connections: u32) -> u32 {
 
 /// Connections that all pools of this role may have together; `None` if nothing
 /// is known of the server.
-fn given(limits: &ServerLimits) -> Option<(u32, String)> {
+///
+/// What `others` hold counts against the server's connections only: the limits of
+/// the role and of the database are not theirs.
+fn given(limits: &ServerLimits, others: Option<u32>) -> Option<(u32, String)> {
     let by_server = limits.max_connections.map(|max| {
         let (reserved, room) = (limits.reserved_connections.unwrap_or(0), head_room(max));
         let left = max.saturating_sub(reserved).saturating_sub(room);
-        (left, format!("max_connections {max} - reserved {reserved} - head room {room} = {left}"))
+        let left = left.saturating_sub(others.unwrap_or(0));
+        let others = others.map(|others| format!(" - others {others}")).unwrap_or_default();
+        let text = format!(
+            "max_connections {max} - reserved {reserved} - head room {room}{others} = {left}"
+        );
+        (left, text)
     });
     let by_role = limits.role_limit.map(|limit| (limit, format!("the role's limit {limit}")));
     let by_database =
@@ -59,7 +67,8 @@ fn given(limits: &ServerLimits) -> Option<(u32, String)> {
 impl Cap {
     /// Applies the rule. Never less than 1: a pool without a connection is none.
     pub(crate) fn apply(self, limits: &ServerLimits) -> Option<Allowance> {
-        let (given, working) = given(limits)?;
+        let shared = matches!(self, Cap::PerInstance { .. });
+        let (given, working) = given(limits, shared.then(|| others(limits)))?;
         let (cap, working) = match self {
             Cap::Fixed(wanted) => {
                 let cap = wanted.min(given);
@@ -70,13 +79,8 @@ impl Cap {
                 (share, format!("{working}; a share of {of_server} of it is {share}"))
             }
             Cap::PerInstance { instances } => {
-                let others = others(limits);
-                let each = given.saturating_sub(others) / instances.max(1);
-                let text = format!(
-                    "{working}; less {others} that other roles hold, divided by {instances} \
-                     instances is {each}"
-                );
-                (each, text)
+                let each = given / instances.max(1);
+                (each, format!("{working}; divided by {instances} instances is {each}"))
             }
         };
         Some(Allowance { cap: cap.max(1), working })
@@ -153,6 +157,8 @@ mod tests {
         (limits.connections, limits.role_connections) = (Some(30), Some(10));
         assert_eq!(cap(Cap::PerInstance { instances: 4 }, &limits), 16);
         assert_eq!(cap(Cap::PerInstance { instances: 1_000 }, &limits), 1);
+        limits.role_limit = Some(9);
+        assert_eq!(cap(Cap::PerInstance { instances: 3 }, &limits), 3);
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub(crate) struct Sizing {
     rule: Cap,
     /// What the user set as a bound, if the rule is not a number itself.
     most: Option<u32>,
+    /// What a derived cap is where the server was asked and told nothing.
+    fallback: u32,
+    asked: bool,
     /// What the rule makes of the server's limits, once they are known.
     allowance: Option<u32>,
     squeeze: Option<Squeeze>,
@@ -27,8 +30,8 @@ struct Squeeze {
 }
 
 impl Sizing {
-    pub(super) fn new(rule: Cap, most: Option<u32>) -> Sizing {
-        Sizing { rule, most, allowance: None, squeeze: None }
+    pub(super) fn new(rule: Cap, most: Option<u32>, fallback: u32) -> Sizing {
+        Sizing { rule, most, fallback, asked: false, allowance: None, squeeze: None }
     }
 
     pub(super) fn rule(&self) -> Cap {
@@ -36,6 +39,7 @@ impl Sizing {
     }
 
     pub(super) fn allow(&mut self, allowance: Option<u32>) {
+        self.asked = true;
         self.allowance = allowance;
     }
 
@@ -76,7 +80,7 @@ impl Sizing {
         let wanted = match self.rule {
             Cap::Fixed(count) => Some(count),
             // Until the server has been asked, a derived cap opens one.
-            _ => self.allowance.or(Some(1)),
+            _ => self.allowance.or(Some(if self.asked { self.fallback } else { 1 })),
         };
         let numbers = [wanted, self.most, self.allowance];
         numbers.into_iter().flatten().min().unwrap_or(1).max(1)
@@ -94,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_smallest_number_holds() {
-        let mut sizing = Sizing::new(Cap::Fixed(10), None);
+        let mut sizing = Sizing::new(Cap::Fixed(10), None, 10);
         assert_eq!(sizing.effective(), 10);
         sizing.allow(Some(7));
         assert_eq!(sizing.effective(), 7);
@@ -104,8 +108,10 @@ mod tests {
 
     #[test]
     fn a_derived_cap_is_one_until_the_server_was_asked_and_keeps_below_a_bound() {
-        let mut sizing = Sizing::new(Cap::Share { of_server: 0.5 }, Some(20));
+        let mut sizing = Sizing::new(Cap::Share { of_server: 0.5 }, Some(20), 10);
         assert_eq!(sizing.effective(), 1);
+        sizing.allow(None);
+        assert_eq!(sizing.effective(), 10);
         sizing.allow(Some(43));
         assert_eq!(sizing.effective(), 20);
         sizing.set_max_size(30);
@@ -114,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_squeezed_cap_grows_back_by_one_a_second() {
-        let (mut sizing, start) = (Sizing::new(Cap::Fixed(5), None), Instant::now());
+        let (mut sizing, start) = (Sizing::new(Cap::Fixed(5), None, 10), Instant::now());
         sizing.squeeze(0, start);
         assert_eq!(sizing.effective(), 1);
         assert!(!sizing.grow(start + Duration::from_millis(999)));

@@ -64,6 +64,7 @@ impl<D: Driver> Warden<D> {
         let sizing = Sizing::new(
             config.cap.unwrap_or(Cap::Fixed(config.max_size)),
             config.cap.and(config.max_size_is_chosen.then_some(config.max_size)),
+            config.max_size,
         );
         Arc::new(Warden {
             budget: Budget::new(sizing.effective()),

@@ -1,7 +1,9 @@
 //! What the queries of all drivers share.
 
 use crate::driver::Driver;
-use crate::error::{BoxError, Error, ErrorKind};
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use crate::error::BoxError;
+use crate::error::{Error, ErrorKind};
 use crate::fence::fence;
 use crate::guard::PooledConnection;
 #[cfg(any(feature = "mysql", feature = "postgres"))]

@@ -58,7 +58,7 @@ impl Flavour for Pg {
     }
 
     fn settle_in(&self, connection: &mut postgres::Client) {
-        for statement in self.late {
+        if let Some(statement) = self.late {
             connection.batch_execute(statement).expect("a statement");
         }
     }
@@ -102,7 +102,7 @@ impl Flavour for My {
 
     fn settle_in(&self, connection: &mut mysql::Conn) {
         use mysql::prelude::Queryable;
-        for statement in self.late {
+        if let Some(statement) = self.late {
             connection.query_drop(statement).expect("a statement");
         }
     }
