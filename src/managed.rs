@@ -141,8 +141,27 @@ impl<D: Driver> Managed<D> {
     /// Past its deadline, or past a lifetime that was lowered after its birth.
     #[inline]
     pub(crate) fn is_too_old(&self, now: Instant) -> bool {
-        let lifetime = self.warden.bounds().lifetime();
-        lifetime::is_past(self.deadline, now) || lifetime::idled(self.birth, lifetime, now)
+        if lifetime::is_past(self.deadline, now) || self.warden.bounds().is_as_at_birth() {
+            return lifetime::is_past(self.deadline, now);
+        }
+        lifetime::idled(self.birth, self.warden.bounds().lifetime(), now)
+    }
+
+    /// Tells, in a few loads, that no age and no idle time can be a reason to close
+    /// it: the case of nearly every check-out.
+    #[inline]
+    fn is_in_its_prime(&self, now: Instant) -> bool {
+        let idle = now.saturating_duration_since(self.idle_since);
+        !lifetime::is_past(self.deadline, now)
+            && self.warden.bounds().bears(idle)
+            && self.warden.retired_since().is_none()
+    }
+
+    /// Why its age or its idle time is a reason to close it.
+    #[cold]
+    fn past_its_prime(&self, now: Instant) -> Option<CloseReason> {
+        let idle = self.warden.config().min_idle == 0 && self.idled_too_long(now);
+        self.overdue(now).or(idle.then_some(CloseReason::IdleTimeout))
     }
 
     /// Idle for longer than connections beyond `min_idle` may.

@@ -19,8 +19,11 @@ pub(crate) struct Bounds {
     hard_idle: AtomicU64,
     /// Idling after which connections beyond `min_idle` go; nanoseconds.
     idle: AtomicU64,
-    /// The longest life; nanoseconds. Deadlines fixed at birth may be later.
+    /// The longest life; nanoseconds.
     lifetime: AtomicU64,
+    /// The lifetime was lowered after the start: deadlines fixed at birth may be
+    /// later than it.
+    lowered: AtomicBool,
 }
 
 /// No bound.
@@ -28,6 +31,14 @@ const NONE: u64 = u64::MAX;
 
 fn nanos(time: Option<Duration>) -> u64 {
     time.and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or(NONE)
+}
+
+/// Without the division that a `Duration` of many nanoseconds costs; a time beyond
+/// five hundred years counts as that.
+#[inline]
+fn as_nanos(time: Duration) -> u64 {
+    let seconds = time.as_secs().min(u64::MAX / 2_000_000_000);
+    seconds * 1_000_000_000 + u64::from(time.subsec_nanos())
 }
 
 fn time(nanos: u64) -> Option<Duration> {
@@ -40,8 +51,10 @@ impl Bounds {
             hard_idle: AtomicU64::new(NONE),
             idle: AtomicU64::new(NONE),
             lifetime: AtomicU64::new(NONE),
+            lowered: AtomicBool::new(false),
         };
         bounds.apply(config, None);
+        bounds.lowered.store(false, Relaxed);
         bounds
     }
 
@@ -53,7 +66,22 @@ impl Bounds {
         let idle = [config.idle_timeout, hard].into_iter().flatten().min();
         self.hard_idle.store(nanos(hard), Relaxed);
         self.idle.store(nanos(idle), Relaxed);
-        self.lifetime.store(nanos(lifetime), Relaxed);
+        if nanos(lifetime) < self.lifetime.swap(nanos(lifetime), Relaxed) {
+            self.lowered.store(true, Relaxed);
+        }
+    }
+
+    /// Tells, for the hot path, whether idling this long is within all bounds and no
+    /// deadline fixed at birth is later than it may be.
+    #[inline]
+    pub(super) fn bears(&self, idle: Duration) -> bool {
+        !self.lowered.load(Relaxed) && as_nanos(idle) < self.idle.load(Relaxed)
+    }
+
+    /// Tells, for the hot path, whether deadlines fixed at birth still hold.
+    #[inline]
+    pub(super) fn is_as_at_birth(&self) -> bool {
+        !self.lowered.load(Relaxed)
     }
 
     #[inline]

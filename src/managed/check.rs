@@ -76,14 +76,12 @@ impl<D: Driver> Managed<D> {
     /// Checks a connection without a round trip: one system call at most.
     #[inline]
     pub(crate) fn look(&mut self, now: Instant) -> Look {
-        if let Some(reason) = self.overdue(now) {
+        if !self.is_in_its_prime(now)
+            && let Some(reason) = self.past_its_prime(now)
+        {
             return Look::Close(Discard::planned(reason));
         }
-        let config = self.warden.config();
-        if config.min_idle == 0 && self.idled_too_long(now) {
-            return Look::Close(Discard::planned(CloseReason::IdleTimeout));
-        }
-        let validation = config.validation;
+        let validation = self.warden.config().validation;
         if validation == Validation::Off {
             return Look::Fine;
         }

@@ -104,7 +104,8 @@ fn expiries_are_spread_and_a_connection_in_use_is_never_cut() {
     let database = pg::shared().fresh_database();
     let name = fresh_name("spread");
     let log = support::logs::mark();
-    let builder = Pool::builder().max_size(12).max_lifetime(Duration::from_secs(1));
+    // The keeper looks once a second at least, and knows the deadlines from then on.
+    let builder = Pool::builder().max_size(12).max_lifetime(Duration::from_secs(3));
     let builder = builder.lifetime_jitter(0.5).name(&name);
     let pool = builder.build(Pg::new(database.url()).driver()).expect("the server is there");
     crate::flavour::fill(&pool);
