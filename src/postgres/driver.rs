@@ -267,7 +267,7 @@ impl Driver for Postgres {
         _: Handling,
         reset: Reset,
     ) -> Result<Cleaned, BoxError> {
-        cleaning::reset(client, side.ledger.as_deref(), reset)
+        cleaning::reset(client, side.ledger.as_deref(), side.socket.is_none(), reset)
     }
 
     fn read_words(&self, bytes: &[u8]) -> Option<Words> {
