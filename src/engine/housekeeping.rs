@@ -94,7 +94,8 @@ impl<D: Driver> Tend for Engine<D> {
         }
         self.retire(now);
         self.sweep(now);
-        if self.warden.grow(now) {
+        // What was out for a look when the cap was lowered is shed here.
+        if self.warden.grow(now) || self.warden.budget().is_over() {
             self.resized();
         }
         self.refresh_limits(now);
