@@ -46,15 +46,17 @@ pub(crate) fn open<D: Driver>(
             }
             return Ok(managed);
         }
-        Ok(parts) => (Box::new(parts) as Box<dyn Send>, timed_out(warden)),
-        Err((leftover, error)) => (leftover, error),
+        Ok(parts) => (Some(parts), timed_out(warden)),
+        Err(failure) => failure,
     };
-    let (connection, error) = failure;
+    let (leftover, error) = failure;
     permit.leave();
     let cut = attempt.is_expired();
+    // A driver that hides its socket while it connects may show it afterwards.
+    let shown = || leftover.as_ref().and_then(|parts| parts.socket_copy(warden));
     closer::submit(Farewell {
-        connection,
-        socket,
+        socket: socket.or_else(shown),
+        connection: Box::new(leftover),
         permit: Some(permit),
         grace: warden.config().close_grace,
         manner: if cut { Manner::Cut } else { Manner::Orderly },
@@ -65,16 +67,16 @@ pub(crate) fn open<D: Driver>(
 }
 
 /// What is left of a failed attempt, and why it failed.
-type Failure = (Box<dyn Send>, ConnectError);
+type Failure<D> = (Option<Parts<D>>, ConnectError);
 
-fn connect<D: Driver>(warden: &Warden<D>, attempt: &Attempt) -> Result<Parts<D>, Failure> {
+fn connect<D: Driver>(warden: &Warden<D>, attempt: &Attempt) -> Result<Parts<D>, Failure<D>> {
     match fence(|| warden.driver().connect(attempt)) {
         Ok(Ok((connection, side))) => Ok(Parts { connection, side }),
-        Ok(Err(error)) => Err((Box::new(()), error)),
+        Ok(Err(error)) => Err((None, error)),
         Err(panicked) => {
             warden.totals().count_panic();
             let error = ConnectError::new(ConnectFault::Panicked, warden.name());
-            Err((Box::new(()), error.with_source(panicked)))
+            Err((None, error.with_source(panicked)))
         }
     }
 }
@@ -83,7 +85,7 @@ fn initialise<D: Driver>(
     warden: &Warden<D>,
     attempt: &Attempt,
     mut parts: Parts<D>,
-) -> Result<Parts<D>, Failure> {
+) -> Result<Parts<D>, Failure<D>> {
     let Some(init) = warden.init() else { return Ok(parts) };
     attempt.enter(Phase::Initialising);
     let error = match fence(|| init(&mut parts.connection)) {
@@ -94,7 +96,7 @@ fn initialise<D: Driver>(
             ConnectError::new(ConnectFault::Panicked, warden.name()).with_source(panicked)
         }
     };
-    Err((Box::new(parts), error))
+    Err((Some(parts), error))
 }
 
 /// Reads the server's limits if it is time, over the connection just opened.
@@ -102,12 +104,12 @@ fn inquire<D: Driver>(
     warden: &Warden<D>,
     attempt: &Attempt,
     mut parts: Parts<D>,
-) -> Result<Parts<D>, Failure> {
+) -> Result<Parts<D>, Failure<D>> {
     if !warden.claim_reading(Instant::now()) || warden.read_limits(&mut parts, attempt.deadline()) {
         return Ok(parts);
     }
     let lost = ConnectError::new(ConnectFault::Hangup, warden.name());
-    Err((Box::new(parts), lost.with_source("lost while the server's limits were read")))
+    Err((Some(parts), lost.with_source("lost while the server's limits were read")))
 }
 
 fn timed_out<D: Driver>(warden: &Warden<D>) -> ConnectError {
@@ -129,7 +131,8 @@ fn explain<D: Driver>(
     let error = if attempt.is_self_connected() {
         ConnectError::new(ConnectFault::SelfConnected, label(warden))
     } else if attempt.is_expired() && error.fault() != ConnectFault::TimedOut {
-        timed_out(warden).with_source(error)
+        // What the driver says of a socket that we cut would only mislead.
+        timed_out(warden)
     } else {
         error
     };

@@ -60,8 +60,11 @@ impl<D: Driver> Parts<D> {
         warden.ask(|driver| driver.link(&self.connection, &self.side))
     }
 
-    fn socket_copy(&self, warden: &Warden<D>) -> Option<Descriptor> {
-        match self.link(warden) {
+    /// A descriptor of our own for the connection's socket, if it shows one.
+    pub(crate) fn socket_copy(&self, warden: &Warden<D>) -> Option<Descriptor> {
+        // Without a descriptor the permit would go back before the server has let go:
+        // a driver that panicked over the question is asked once more.
+        match self.link(warden).or_else(|_| self.link(warden)) {
             Ok(Link::Socket(socket)) => Descriptor::duplicate(socket).ok(),
             Ok(Link::InProcess | Link::Hidden) | Err(_) => None,
         }

@@ -7,7 +7,6 @@ use crate::fence::{drop_fenced, fence};
 use crate::liveness::Descriptor;
 use crate::watchdog;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How long the drop of one driver connection may take before its socket is
@@ -83,12 +82,9 @@ impl Farewell {
             socket.abort();
         }
         let bound = DROP_BOUND / u32::try_from(behind + 1).unwrap_or(u32::MAX);
-        let bitten = Arc::new(AtomicBool::new(false));
-        let watch = self.socket.as_ref().map(|socket| {
-            let (socket, bitten) = (socket.clone(), Arc::clone(&bitten));
-            let deadline = Instant::now() + bound.max(DROP_BOUND_FLOOR);
+        let deadline = Instant::now() + bound.max(DROP_BOUND_FLOOR);
+        let watch = self.socket.clone().map(|socket| {
             let bite = move || {
-                bitten.store(true, Relaxed);
                 socket.abort();
                 None
             };
@@ -96,7 +92,14 @@ impl Farewell {
         });
         let _ = drop_fenced(self.connection);
         drop(watch);
-        cut |= bitten.load(Relaxed);
+        // From the deadline on a bite may be under way: then it is cut, and the poll
+        // flags that a cut sets by itself are not taken for the other side's end.
+        if Instant::now() >= deadline
+            && let Some(socket) = &self.socket
+        {
+            socket.abort();
+            cut = true;
+        }
         match (self.socket, self.permit) {
             (Some(socket), Some(permit)) => {
                 Some(Watched::new(socket, permit, cut, Instant::now() + self.grace))

@@ -48,10 +48,6 @@ const UNSAFE: &str = "liveness.rs";
 /// Lines of a file, its unit tests not counted.
 const LONGEST: usize = 500;
 
-/// One lock and its transitions; the models of tests/loom include it by its path,
-/// which a file with children would not survive.
-const LONGER: &[(&str, usize)] = &[("core.rs", 700)];
-
 /// One file of the crate.
 struct Source {
     path: PathBuf,
@@ -210,10 +206,8 @@ fn code_that_the_compiler_cannot_check_is_in_one_file() {
 #[test]
 fn no_file_is_longer_than_a_reader_has_patience() {
     for source in sources() {
-        let longer = LONGER.iter().find(|(name, _)| source.path == Path::new(name));
-        let most = longer.map_or(LONGEST, |(_, lines)| *lines);
         let lines = source.code.lines().count();
-        assert!(lines <= most, "{}: {lines} lines, at most {most}", source.path.display());
+        assert!(lines <= LONGEST, "{}: {lines} lines", source.path.display());
     }
 }
 

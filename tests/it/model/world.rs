@@ -2,11 +2,14 @@
 
 use super::sync::{Arc, Bell, last_wait};
 use crate::budget::{Budget, Permit};
-use crate::core::{Core, Delivery, Join, Order, PATIENCE, Place, Take};
+use crate::core::{Core, Delivery, Join, Order, Place, Take};
 use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+/// How long the head of the queue may be overtaken, as the law has it.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// A connection with its number and its permit.
 struct Conn {
