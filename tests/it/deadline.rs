@@ -79,13 +79,13 @@ fn a_driver_that_cannot_be_stopped_keeps_its_place_and_no_caller() {
 
 #[test]
 fn a_row_of_frozen_idle_connections_costs_one_ping_timeout() {
+    // So long that the new connection is not due for a ping on its way to us.
     let bound = Duration::from_millis(250);
     for wire in [Wire::Hidden, Wire::Unix, Wire::Tcp] {
-        let (pool, script) = pool(wire, |knobs| {
-            knobs.max_size(12).ping_after(Duration::from_millis(1)).ping_timeout(bound)
-        });
+        let (pool, script) =
+            pool(wire, |knobs| knobs.max_size(12).ping_after(bound).ping_timeout(bound));
         idle(&pool, 6);
-        thread::sleep(Duration::from_millis(2));
+        thread::sleep(bound);
         let gate = Gate::shut();
         match wire {
             Wire::Hidden => script.always(At::Ping, Act::Hang(gate.clone())),

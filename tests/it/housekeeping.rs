@@ -44,7 +44,7 @@ fn idle_timeout_closes_what_is_beyond_min_idle_and_nothing_else() {
 
 #[test]
 fn with_partial_use_one_connection_stays_busy_and_the_others_expire() {
-    let timeout = Duration::from_millis(150);
+    let timeout = Duration::from_millis(400);
     let (pool, _) = pool(Wire::Tcp, |knobs| knobs.max_size(3).idle_timeout(timeout));
     idle(&pool, 3);
     let busy = pool.get().expect("one is idle").number;

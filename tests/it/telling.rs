@@ -75,9 +75,12 @@ fn every_close_is_told_once_with_its_reason_and_the_servers_words() {
     until(|| ear.heard().len() >= 3);
     let heard = ear.heard();
     assert!(matches!(&heard[0], Heard::Opened { .. }), "{heard:?}");
-    let Heard::Closed { reason, code, .. } = &heard[1] else { panic!("{heard:?}") };
-    assert_eq!((*reason, &**code), (CloseReason::ServerShutdown, "57P01"));
-    assert_eq!(heard[2], Heard::Failed(ConnectFault::Refused));
+    assert!(heard.contains(&Heard::Failed(ConnectFault::Refused)), "{heard:?}");
+    let ends = heard.iter().filter_map(|event| match event {
+        Heard::Closed { reason, code, .. } => Some((*reason, code.as_str())),
+        _ => None,
+    });
+    assert_eq!(ends.collect::<Vec<_>>(), [(CloseReason::ServerShutdown, "57P01")]);
     assert!(ear.names().iter().all(|name| name == "heard"));
     books(&pool);
     let closed = ear.heard().iter().filter(|e| matches!(e, Heard::Closed { .. })).count();
