@@ -120,7 +120,9 @@ impl<T, E: Clone> Core<T, E> {
         if let Some(error) = state.known_failure(now) {
             return Join::Failed(error);
         }
-        if let Some(limit) = max_waiting.filter(|limit| state.waiting() >= *limit) {
+        // Who comes back to its place was let in before.
+        let limit = max_waiting.filter(|limit| place.is_none() && state.waiting() >= *limit);
+        if let Some(limit) = limit {
             return Join::Full(limit);
         }
         let place = place.cloned().unwrap_or_else(|| state.new_place(now));

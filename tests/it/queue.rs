@@ -2,6 +2,7 @@
 
 use crate::common::books::books;
 use crate::common::fake::{Act, At, Fake, Wire};
+use crate::common::gate::Gate;
 use crate::common::{Caller, PATIENCE, ask, pool, until, until_waiting};
 use poolwarden::{ConnectFault, ErrorKind, Pool, PooledConnection};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -132,6 +133,29 @@ fn one_caller_more_than_max_waiting_is_told_so_at_once() {
     assert!(text.contains("pool narrow") && text.contains("max_waiting 2"), "{text}");
     drop(held);
     waiters.into_iter().for_each(|waiter| drop(waiter.connection()));
+    books(&pool);
+}
+
+#[test]
+fn a_waiter_that_was_given_a_dead_connection_keeps_its_place_in_a_full_queue() {
+    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_size(1).max_waiting(1));
+    let held = pool.get().expect("it opens");
+    let first = ask(&pool, PATIENCE);
+    until_waiting(&pool, 1);
+    // It dies in use; while the first waiter looks at it, a second one queues.
+    script.server().close(held.number);
+    let gate = Gate::shut();
+    script.once(At::Link, Act::Hang(gate.clone()));
+    thread::sleep(LONG_ENOUGH);
+    drop(held);
+    gate.until_came(1);
+    let second = ask(&pool, PATIENCE);
+    until_waiting(&pool, 1);
+    gate.open();
+    let conn = first.connection();
+    assert_eq!(conn.number, 2);
+    drop(conn);
+    drop(second.connection());
     books(&pool);
 }
 

@@ -174,7 +174,10 @@ impl World {
                 self.sleep(ticket);
             }
             Join::Failed(_) => assert_eq!(self.core.counts().idle + self.core.counts().in_use, 0),
-            Join::Full(most) => assert!(waiting >= most && Some(most) == limit),
+            Join::Full(most) => {
+                assert!(place.is_none(), "who comes back to its place was turned away");
+                assert!(waiting >= most && Some(most) == limit);
+            }
             Join::Closed => assert!(self.closed),
         }
     }
