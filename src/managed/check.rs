@@ -268,7 +268,8 @@ impl<D: Driver> Managed<D> {
             warden.journal().rolled_back(warden.totals(), self.id, &self.holder.site(), now);
         }
         if now >= deadline {
-            return Err(Discard::planned(CloseReason::Dirty));
+            // Its socket was shut down: the poll flags would confirm an end by themselves.
+            return Err(Discard::busy(CloseReason::Dirty));
         }
         // An answer is as good as a ping's.
         self.verified = now;
