@@ -6,6 +6,7 @@ mod async_context;
 mod autotraits;
 mod bare_r2d2;
 mod checkout;
+mod cleaning;
 mod closing;
 mod config;
 mod deadline;

@@ -16,8 +16,8 @@ pub use script::{Act, At, Script};
 pub use server::Death;
 
 use poolwarden::{
-    Attempt, BoxError, CloseReason, ConnectError, ConnectFault, Descriptor, Driver, Link, Phase,
-    Unsolicited, Words,
+    Attempt, BoxError, Cleaned, CloseReason, ConnectError, ConnectFault, Descriptor, Driver,
+    Handling, Leftovers, Link, Phase, Reset, Unsolicited, Words,
 };
 use socket2::Socket;
 use std::fmt;
@@ -53,6 +53,8 @@ pub struct Conn {
     pub born: Instant,
     /// What the driver says at check-in.
     pub broken: bool,
+    /// What its borrower has left behind.
+    pub left: Leftovers,
     /// What the password was when it was opened.
     pub password: String,
     near: Option<Socket>,
@@ -64,6 +66,20 @@ impl Fake {
         quiet_panics();
         let script = Script::new();
         (Fake { wire, script: script.clone() }, script)
+    }
+
+    fn round_trip(&self, at: At, conn: &mut Conn) -> Result<(), BoxError> {
+        match self.script.act(at) {
+            Act::Dawdle(time) => {
+                conn.ping()?;
+                std::thread::sleep(time);
+                Ok(())
+            }
+            act => {
+                act.play()?;
+                Ok(conn.ping()?)
+            }
+        }
     }
 
     fn open(&self, attempt: &Attempt) -> Result<Conn, ConnectError> {
@@ -101,7 +117,8 @@ impl Conn {
         let born = Instant::now();
         let (number, near) = script.server().accept(wire);
         let (password, script) = (script.password(), script.clone());
-        Conn { number, born, broken: false, password, near, script }
+        let left = Leftovers::None;
+        Conn { number, born, broken: false, left, password, near, script }
     }
 
     fn ping(&mut self) -> std::io::Result<()> {
@@ -166,17 +183,7 @@ impl Driver for Fake {
 
     fn ping(&self, conn: &mut Conn, number: &mut u64, _: Instant) -> Result<(), BoxError> {
         assert_eq!(conn.number, *number, "a connection was pinged with another's side");
-        match self.script.act(At::Ping) {
-            Act::Dawdle(time) => {
-                conn.ping()?;
-                std::thread::sleep(time);
-                Ok(())
-            }
-            act => {
-                act.play()?;
-                Ok(conn.ping()?)
-            }
-        }
+        self.round_trip(At::Ping, conn)
     }
 
     fn link<'a>(&self, conn: &'a Conn, _: &'a u64) -> Link<'a> {
@@ -190,6 +197,24 @@ impl Driver for Fake {
 
     fn is_broken(&self, conn: &mut Conn, _: &mut u64) -> bool {
         self.script.act(At::IsBroken).play().is_err() || conn.broken
+    }
+
+    fn leftovers(&self, conn: &mut Conn, _: &mut u64, _: Handling, _: Reset) -> Leftovers {
+        let _ = self.script.act(At::Leftovers).play();
+        conn.left
+    }
+
+    /// One round trip on a wire, as a ping.
+    fn reset(
+        &self,
+        conn: &mut Conn,
+        _: &mut u64,
+        _: Handling,
+        _: Reset,
+    ) -> Result<Cleaned, BoxError> {
+        self.round_trip(At::Reset, conn)?;
+        conn.left = Leftovers::None;
+        Ok(Cleaned { rolled_back: true })
     }
 
     /// Words are `E`, five characters of code, and a text.

@@ -16,6 +16,8 @@ pub enum At {
     Ping,
     Link,
     IsBroken,
+    Leftovers,
+    Reset,
     Drop,
     Label,
     MayBlock,
@@ -127,12 +129,12 @@ impl Script {
         self.lines().get(&at).map_or(0, |line| line.calls)
     }
 
-    /// When each call began; kept for connects, pings and drops.
+    /// When each call began; kept for connects, pings, resets and drops.
     pub fn times(&self, at: At) -> Vec<Instant> {
         self.log(at, |(when, _)| *when)
     }
 
-    /// On which thread each call ran; kept for connects, pings and drops.
+    /// On which thread each call ran; kept for connects, pings, resets and drops.
     pub fn threads(&self, at: At) -> Vec<String> {
         self.log(at, |(_, thread)| thread.clone())
     }
@@ -150,7 +152,7 @@ impl Script {
         let mut lines = self.lines();
         let line = lines.entry(at).or_default();
         line.calls += 1;
-        if matches!(at, At::Connect | At::Ping | At::Drop) {
+        if matches!(at, At::Connect | At::Ping | At::Reset | At::Drop) {
             let thread = thread::current().name().unwrap_or_default().to_owned();
             line.log.push((Instant::now(), thread));
         }
