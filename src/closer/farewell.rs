@@ -47,6 +47,10 @@ impl Farewell {
     /// Closes the connection; returns what remains to be watched.
     pub(super) fn say(mut self, behind: usize) -> Option<Watched> {
         match std::mem::replace(&mut self.manner, Manner::Cut) {
+            Manner::Orderly | Manner::Ended | Manner::Cut if self.socket.is_none() => {
+                self.part_elsewhere();
+                None
+            }
             Manner::Orderly => self.part(behind, false),
             Manner::Ended => {
                 let ended = self.socket.as_ref().is_some_and(Descriptor::is_ended_by_peer);
@@ -75,6 +79,14 @@ impl Farewell {
         };
         // Without a thread the job drops here: its connection closes uncancelled.
         let _ = std::thread::Builder::new().name("poolwarden-cancel".into()).spawn(work);
+    }
+
+    /// Nothing can end a drop without a socket: it has a thread of its own, so that
+    /// one that hangs holds up no other closing.
+    fn part_elsewhere(self) {
+        let work = move || drop(self.part(0, false));
+        // Without a thread the job drops here, behind the closer's fence.
+        let _ = std::thread::Builder::new().name("poolwarden-drop".into()).spawn(work);
     }
 
     fn part(self, behind: usize, mut cut: bool) -> Option<Watched> {
