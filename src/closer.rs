@@ -2,7 +2,8 @@
 //! server has let go of them before their permits go back.
 //!
 //! A drop may block (an unsent message to a frozen server), so each has a bound,
-//! enforced by the watchdog. Waiting for the server's FIN (2 to 10 ms with
+//! enforced by the watchdog, or a thread of its own if there is no socket to bound
+//! it by. Waiting for the server's FIN (2 to 10 ms with
 //! PostgreSQL) is never done in line: our own duplicates of the descriptors lie
 //! in one poll set. What a frozen server never confirms goes back after the
 //! grace, and is counted as abandoned until it does.
