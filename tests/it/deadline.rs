@@ -182,6 +182,27 @@ fn a_drop_that_hangs_holds_up_neither_its_owner_nor_another_pool() {
 }
 
 #[test]
+fn a_drop_that_cannot_be_cut_holds_up_nobody_elses_closing() {
+    for wire in [Wire::InProcess, Wire::Hidden] {
+        let (stuck, script) = pool(wire, |knobs| knobs.max_size(2));
+        let (sound, _) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
+        let gate = Gate::shut();
+        script.once(At::Drop, Act::Hang(gate.clone()));
+        PooledConnection::discard(stuck.get().expect("it opens"));
+        gate.until_came(1);
+        for _ in 0..3 {
+            let conn = sound.get_timeout(SLACK).expect("its place is free at once");
+            PooledConnection::discard(conn);
+        }
+        drop(stuck.get_timeout(SLACK).expect("there is a second place"));
+        assert_eq!(stuck.snapshot().closing, 1);
+        gate.open();
+        books(&sound);
+        books(&stuck);
+    }
+}
+
+#[test]
 fn a_time_out_of_nothing_comes_back_at_once_and_one_without_end_waits() {
     let (pool, _) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
     let held = pool.get().expect("it opens");
