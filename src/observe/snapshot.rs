@@ -8,7 +8,7 @@ use std::fmt;
 /// A pool's levels at one moment and its running totals.
 ///
 /// The levels (open, idle, in use, pending, waiting) are read in one step and
-/// agree with one another; the totals may be a few operations ahead of them.
+/// agree with one another; the totals may be a few operations away from them or behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
