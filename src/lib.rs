@@ -94,9 +94,12 @@ mod resolve;
 mod retry;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod rows;
+mod secret;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod sync;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod tls;
 mod watchdog;
 
 pub use crate::builder::Builder;
@@ -113,6 +116,9 @@ pub use crate::observe::{CloseReason, Closed, Observer, Opened, Snapshot, Words}
 pub use crate::pool::Pool;
 pub use crate::r2d2::{Foreign, ManagedConnection, Manager};
 pub use crate::reset::{Cleaned, Handling, Leftovers, Reset};
+pub use crate::secret::Secret;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub use crate::tls::{ChannelBinding, ClientIdentity, SslMode, SslNegotiation, Tls};
 
 #[cfg(feature = "mysql")]
 pub use crate::mysql::MySql;

@@ -139,12 +139,8 @@ impl Attempt {
     pub(crate) fn expire(&self) -> bool {
         let mut state = self.0.state.lock();
         state.expired = true;
-        {
-            state.look_for_socket();
-            state.shut_down()
-        }
-        #[cfg(not(unix))]
-        true
+        state.look_for_socket();
+        state.shut_down()
     }
 }
 

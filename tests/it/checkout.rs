@@ -170,6 +170,19 @@ fn unasked_bytes_are_kept_discarded_or_asked_about_as_the_driver_says() {
 }
 
 #[test]
+fn harmless_bytes_do_not_hide_the_end_behind_them() {
+    for wire in [Wire::Unix, Wire::Tcp] {
+        let (pool, script) = pool(wire, |knobs| knobs);
+        let number = idle(&pool, 1)[0];
+        script.server().write(number, b"k");
+        script.server().close(number);
+        assert_eq!(pool.get().expect("a new one is opened").number, 2, "{wire:?}");
+        until(|| pool.snapshot().closed_by(CloseReason::ServerClosed) == 1);
+        books(&pool);
+    }
+}
+
+#[test]
 fn a_ping_is_asked_for_only_after_ping_after_and_never_of_a_new_connection() {
     let never = Duration::from_secs(3600);
     let soon = Duration::from_millis(150);

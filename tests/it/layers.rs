@@ -22,7 +22,7 @@ const ROWS: &[&[&str]] = &[
     &["observe", "budget", "liveness"],
     &[
         "config", "cap", "limits", "reset", "lifetime", "retry", "rows", "error", "fence", "clock",
-        "sync",
+        "sync", "tls", "secret",
     ],
 ];
 
@@ -40,6 +40,8 @@ const WITHIN_A_ROW: &[(&str, &str)] = &[
     ("config", "reset"),
     ("cap", "limits"),
     ("rows", "error"),
+    ("tls", "error"),
+    ("tls", "secret"),
 ];
 
 /// The only file with code that the compiler cannot check.
