@@ -8,6 +8,7 @@ mod conf;
 mod control;
 mod database;
 mod programs;
+mod standby;
 mod template;
 
 use std::fs;
@@ -128,7 +129,8 @@ impl Server {
     // As pg_ctl does it: the last line of postmaster.pid is the server's own word.
     fn accepts_within(&self, timeout: Duration) -> bool {
         let said = || fs::read_to_string(self.lock_file()).unwrap_or_default();
-        let ready = || said().lines().nth(7).is_some_and(|line| line.trim_end() == "ready");
+        let status = |line: &str| matches!(line.trim_end(), "ready" | "standby");
+        let ready = || said().lines().nth(7).is_some_and(status);
         eventually(timeout, || self.daemon.ended() || ready()) && !self.daemon.ended()
     }
 

@@ -22,6 +22,7 @@ const TRUST: &str = "
 local all all trust
 host all all 127.0.0.1/32 trust
 host all all ::1/128 trust
+local replication all trust
 ";
 
 /// Settings and access rules of a server that is about to start.

@@ -196,3 +196,23 @@ fn how_long_a_start_takes() {
     let mut server = Some(server);
     timed("drop", &mut || drop(server.take()));
 }
+
+#[test]
+fn a_standby_follows_refuses_writes_and_takes_them_once_promoted() {
+    crate::require!(postgres);
+    let primary = Server::start();
+    let standby = primary.standby();
+    primary.sql("postgres", "CREATE TABLE t (n int); INSERT INTO t VALUES (7)");
+    assert!(standby.catches_up(&primary, SOON));
+    assert_eq!(standby.sql("postgres", "SELECT n FROM t"), [["7"]]);
+    let written = || standby.sql("postgres", "INSERT INTO t VALUES (8) RETURNING n");
+    let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(written));
+    let words = refused.expect_err("it must panic");
+    let words = words.downcast_ref::<String>().expect("the message is formatted");
+    assert!(words.contains("read-only transaction"), "{words}");
+    primary.stop_immediate();
+    standby.promote();
+    assert_eq!(written(), [["8"]]);
+    standby.restart_fast();
+    assert_eq!(standby.sql("postgres", "SELECT n FROM t ORDER BY n"), [["7"], ["8"]]);
+}
