@@ -1,10 +1,11 @@
 //! The knobs, and the two ways to build: with a first connection, or lazily.
 
 use crate::cap::Cap;
-use crate::config::{Config, Validation};
+use crate::config::{Config, Knobs, Validation};
 use crate::driver::Driver;
 use crate::engine::{Blocking, Engine};
 use crate::error::{BoxError, Error};
+use crate::fence::fence;
 use crate::managed::{InitHook, Warden};
 use crate::observe::Observer;
 use crate::pool::Pool;
@@ -19,17 +20,18 @@ use std::time::Duration;
 ///
 /// Every knob has a default that is safe for a server nobody knows. A value out
 /// of range, or two knobs that contradict one another, are errors from `build`
-/// that name the knobs and their values.
+/// that name the knobs and their values. What the driver's URL says of a knob
+/// (`?pool_max_size=8`) stands where no method here was called.
 #[must_use]
 pub struct Builder<D: Driver> {
-    config: Config,
+    knobs: Knobs,
     init: Option<Arc<InitHook<D::Connection>>>,
     observers: Vec<Arc<dyn Observer>>,
 }
 
 impl<D: Driver> Builder<D> {
     pub(crate) fn new() -> Builder<D> {
-        Builder { config: Config::default(), init: None, observers: Vec::new() }
+        Builder { knobs: Knobs::default(), init: None, observers: Vec::new() }
     }
 
     /// Sets the most connections that may exist at a time, as the server sees it:
@@ -38,8 +40,7 @@ impl<D: Driver> Builder<D> {
     /// A count, 1 or more; default [`DEFAULT_MAX_SIZE`](crate::config::DEFAULT_MAX_SIZE),
     /// 10. Raise it only if callers wait while the server idles.
     pub fn max_size(mut self, connections: u32) -> Builder<D> {
-        self.config.max_size = connections;
-        self.config.max_size_is_chosen = true;
+        self.knobs.max_size = Some(connections);
         self
     }
 
@@ -48,7 +49,7 @@ impl<D: Driver> Builder<D> {
     /// A count, up to `max_size`; default 0: connections are opened on demand.
     /// Raise it if the first callers after a quiet time must not wait.
     pub fn min_idle(mut self, connections: u32) -> Builder<D> {
-        self.config.min_idle = connections;
+        self.knobs.min_idle = Some(connections);
         self
     }
 
@@ -59,7 +60,7 @@ impl<D: Driver> Builder<D> {
     /// Lower it below your own callers' time-outs: a web request that nobody waits
     /// for any more should not wait for a connection.
     pub fn checkout_timeout(mut self, timeout: Duration) -> Builder<D> {
-        self.config.checkout_timeout = timeout;
+        self.knobs.checkout_timeout = Some(timeout);
         self
     }
 
@@ -69,7 +70,7 @@ impl<D: Driver> Builder<D> {
     /// 1 ms to one year; default
     /// [`DEFAULT_CONNECT_TIMEOUT`](crate::config::DEFAULT_CONNECT_TIMEOUT), 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Builder<D> {
-        self.config.connect_timeout = timeout;
+        self.knobs.connect_timeout = Some(timeout);
         self
     }
 
@@ -81,7 +82,7 @@ impl<D: Driver> Builder<D> {
     /// in use is never cut. Set it some seconds below every limit of the server or
     /// of a proxy in between.
     pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Builder<D> {
-        self.config.max_lifetime = lifetime.into();
+        self.knobs.max_lifetime = Some(lifetime.into());
         self
     }
 
@@ -92,7 +93,7 @@ impl<D: Driver> Builder<D> {
     /// [`DEFAULT_LIFETIME_JITTER`](crate::config::DEFAULT_LIFETIME_JITTER), 0.1. It
     /// only ever shortens.
     pub fn lifetime_jitter(mut self, share: f64) -> Builder<D> {
-        self.config.lifetime_jitter = share;
+        self.knobs.lifetime_jitter = Some(share);
         self
     }
 
@@ -101,7 +102,7 @@ impl<D: Driver> Builder<D> {
     /// 1 ms to one year, at most `max_lifetime`; default
     /// [`DEFAULT_IDLE_TIMEOUT`](crate::config::DEFAULT_IDLE_TIMEOUT), 10 minutes.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Builder<D> {
-        self.config.idle_timeout = timeout.into();
+        self.knobs.idle_timeout = Some(timeout.into());
         self
     }
 
@@ -112,7 +113,7 @@ impl<D: Driver> Builder<D> {
     /// peek sees every end that reached this computer; only a ping sees a server
     /// that is frozen or a firewall that dropped the connection in silence.
     pub fn ping_after(mut self, idle: impl Into<Option<Duration>>) -> Builder<D> {
-        self.config.ping_after = idle.into();
+        self.knobs.ping_after = Some(idle.into());
         self
     }
 
@@ -122,7 +123,7 @@ impl<D: Driver> Builder<D> {
     /// [`DEFAULT_PING_TIMEOUT`](crate::config::DEFAULT_PING_TIMEOUT), 1 s. One that
     /// is not answered closes its connection and all others that idled then.
     pub fn ping_timeout(mut self, timeout: Duration) -> Builder<D> {
-        self.config.ping_timeout = timeout;
+        self.knobs.ping_timeout = Some(timeout);
         self
     }
 
@@ -130,7 +131,7 @@ impl<D: Driver> Builder<D> {
     ///
     /// Default [`Validation::Peek`].
     pub fn validation(mut self, validation: Validation) -> Builder<D> {
-        self.config.validation = validation;
+        self.knobs.validation = Some(validation);
         self
     }
 
@@ -140,7 +141,7 @@ impl<D: Driver> Builder<D> {
     /// thread that drops the guard, for at most `ping_timeout`; inside an async
     /// runtime, on another.
     pub fn reset(mut self, reset: Reset) -> Builder<D> {
-        self.config.reset = reset;
+        self.knobs.reset = Some(reset);
         self
     }
 
@@ -151,7 +152,7 @@ impl<D: Driver> Builder<D> {
     /// [`DEFAULT_ROW_LIMIT`](crate::config::DEFAULT_ROW_LIMIT), 100 000. A query
     /// that goes over it is stopped with an error.
     pub fn row_limit(mut self, rows: impl Into<Option<usize>>) -> Builder<D> {
-        self.config.row_limit = rows.into();
+        self.knobs.row_limit = Some(rows.into());
         self
     }
 
@@ -161,7 +162,7 @@ impl<D: Driver> Builder<D> {
     /// [`QueueFull`](crate::ErrorKind::QueueFull): set it where a pile of waiting
     /// threads does more harm than an error.
     pub fn max_waiting(mut self, callers: impl Into<Option<u32>>) -> Builder<D> {
-        self.config.max_waiting = callers.into();
+        self.knobs.max_waiting = Some(callers.into());
         self
     }
 
@@ -172,7 +173,7 @@ impl<D: Driver> Builder<D> {
     /// [`DEFAULT_CLOSE_GRACE`](crate::config::DEFAULT_CLOSE_GRACE), 2 s. After it
     /// the place is free and the connection is counted as abandoned.
     pub fn close_grace(mut self, grace: Duration) -> Builder<D> {
-        self.config.close_grace = grace;
+        self.knobs.close_grace = Some(grace);
         self
     }
 
@@ -182,7 +183,7 @@ impl<D: Driver> Builder<D> {
     /// bound on what the rule finds, if it was set; until the server was asked, one
     /// connection is opened.
     pub fn cap(mut self, cap: Cap) -> Builder<D> {
-        self.config.cap = Some(cap);
+        self.knobs.cap = Some(cap);
         self
     }
 
@@ -190,7 +191,7 @@ impl<D: Driver> Builder<D> {
     ///
     /// Default `false`: it is lowered, with a warning that shows the arithmetic.
     pub fn strict_limits(mut self, strict: bool) -> Builder<D> {
-        self.config.strict_limits = strict;
+        self.knobs.strict_limits = Some(strict);
         self
     }
 
@@ -200,7 +201,7 @@ impl<D: Driver> Builder<D> {
     /// 1 ms to one year; default `None`. Idle time and lifetime are kept below it,
     /// with a margin of a tenth (at least 0.5 s, at most 30 s).
     pub fn proxy_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Builder<D> {
-        self.config.proxy_idle_timeout = timeout.into();
+        self.knobs.proxy_idle_timeout = Some(timeout.into());
         self
     }
 
@@ -210,7 +211,7 @@ impl<D: Driver> Builder<D> {
     /// 1 ms to one year; default `None`. The lifetime is kept below it, with a
     /// margin of a tenth (at least 0.5 s, at most 30 s).
     pub fn proxy_max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Builder<D> {
-        self.config.proxy_max_lifetime = lifetime.into();
+        self.knobs.proxy_max_lifetime = Some(lifetime.into());
         self
     }
 
@@ -218,7 +219,27 @@ impl<D: Driver> Builder<D> {
     ///
     /// Default: the driver's label, such as `postgres 127.0.0.1:5432/app`.
     pub fn name(mut self, name: impl Into<String>) -> Builder<D> {
-        self.config.name = Some(name.into());
+        self.knobs.name = Some(name.into());
+        self
+    }
+
+    /// Sets all knobs that are set there, as if by their methods here: of two calls
+    /// the later wins.
+    ///
+    /// For knobs that come out of a file or an environment:
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use poolwarden::{Knobs, Pool, Sqlite};
+    ///
+    /// let mut knobs = Knobs::default();
+    /// knobs.set("max_lifetime", "5m")?;
+    /// let pool = Pool::builder().knobs(&knobs).max_size(4).build(Sqlite::memory())?;
+    /// # }
+    /// # Ok::<(), poolwarden::Error>(())
+    /// ```
+    pub fn knobs(mut self, knobs: &Knobs) -> Builder<D> {
+        self.knobs.overlay(knobs);
         self
     }
 
@@ -252,9 +273,9 @@ impl<D: Driver> Builder<D> {
     /// [`Config`](crate::ErrorKind::Config), or as [`Pool::get`].
     #[track_caller]
     pub fn build(self, driver: D) -> Result<Pool<D>, Error> {
-        let timeout = self.config.checkout_timeout;
-        let strict = self.config.strict_limits;
         let pool = self.build_lazy(driver)?;
+        let config = pool.engine().warden().config();
+        let (timeout, strict) = (config.checkout_timeout, config.strict_limits);
         drop(pool.engine().check_out(timeout, Blocking::Always, Location::caller())?);
         let conflicts = pool.engine().warden().conflicts();
         if strict && !conflicts.is_empty() {
@@ -288,8 +309,10 @@ impl<D: Driver> Builder<D> {
     }
 
     fn warden(self, driver: D) -> Result<Arc<Warden<D>>, Error> {
-        self.config.check()?;
-        let warden = Warden::new(driver, self.config, self.init, self.observers);
+        let of_driver = fence(|| driver.knobs().cloned()).unwrap_or_default();
+        let config = Config::of(&[&of_driver.unwrap_or_default(), &self.knobs]);
+        config.check()?;
+        let warden = Warden::new(driver, config, self.init, self.observers);
         warden.compare_knobs();
         Ok(warden)
     }
@@ -297,6 +320,6 @@ impl<D: Driver> Builder<D> {
 
 impl<D: Driver> fmt::Debug for Builder<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Builder").field("knobs", &self.knobs).finish_non_exhaustive()
     }
 }

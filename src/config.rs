@@ -1,5 +1,10 @@
 //! The knobs of a pool: defaults, ranges, and the contradictions between them.
 
+mod knobs;
+mod plain;
+
+pub use knobs::Knobs;
+
 use crate::cap::Cap;
 use crate::error::Error;
 use crate::reset::Reset;
@@ -94,6 +99,13 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The defaults with these knobs over them, the later over the earlier.
+    pub(crate) fn of(layers: &[&Knobs]) -> Config {
+        let mut config = Config::default();
+        layers.iter().for_each(|knobs| knobs.apply(&mut config));
+        config
+    }
+
     /// Refuses values out of range and knobs that contradict one another.
     ///
     /// # Errors

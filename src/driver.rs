@@ -4,6 +4,7 @@ mod attempt;
 
 pub use attempt::{Attempt, Expired};
 
+use crate::config::Knobs;
 use crate::error::{BoxError, ConnectError};
 use crate::limits::ServerLimits;
 use crate::observe::Words;
@@ -75,6 +76,14 @@ pub trait Driver: Send + Sync + 'static {
     ///
     /// The default name of a pool.
     fn label(&self) -> String;
+
+    /// Names the knobs that the driver's own configuration brought along: they are
+    /// the defaults of its pools and managers.
+    ///
+    /// They must have passed [`Knobs::check`]. Default: none.
+    fn knobs(&self) -> Option<&Knobs> {
+        None
+    }
 
     /// Opens one connection, to the end of authentication.
     ///

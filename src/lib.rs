@@ -104,7 +104,7 @@ mod watchdog;
 
 pub use crate::builder::Builder;
 pub use crate::cap::Cap;
-pub use crate::config::Validation;
+pub use crate::config::{Knobs, Validation};
 pub use crate::driver::{Attempt, Canceller, Driver, Expired, Link, Unsolicited};
 pub use crate::error::{
     BoxError, ConnectError, ConnectFault, Error, ErrorKind, Levels, Phase, Result,

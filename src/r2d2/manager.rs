@@ -41,13 +41,13 @@ pub struct Manager<D: Driver> {
 }
 
 impl<D: Driver> Manager<D> {
-    /// Makes a manager with every knob at its default.
+    /// Makes a manager with every knob at its default, or as the driver's URL says.
     ///
     /// [`Builder::manager`] makes one with other knobs.
     pub fn new(driver: D) -> Manager<D> {
         match Builder::new().manager(driver) {
             Ok(manager) => manager,
-            Err(error) => unreachable!("bug: the defaults contradict one another: {error}"),
+            Err(error) => unreachable!("bug: the driver's knobs were never checked: {error}"),
         }
     }
 
