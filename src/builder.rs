@@ -11,6 +11,7 @@ use crate::observe::Observer;
 use crate::pool::Pool;
 use crate::r2d2::Manager;
 use crate::reset::Reset;
+use crate::tcp::Keepalive;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -212,6 +213,31 @@ impl<D: Driver> Builder<D> {
     /// margin of a tenth (at least 0.5 s, at most 30 s).
     pub fn proxy_max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Builder<D> {
         self.knobs.proxy_max_lifetime = Some(lifetime.into());
+        self
+    }
+
+    /// Sets when the kernel probes a connection on which nothing moves; `None`
+    /// leaves it to the system, which probes after two hours or never.
+    ///
+    /// Default [`Keepalive::default`]: after 30 s, every 10 s, 3 times. With the
+    /// default `tcp_user_timeout` too, a connection whose packets are dropped ends
+    /// within 40 s while it idles or waits for an answer. A driver's own settings
+    /// win (see [`Postgres`](crate::Postgres#socket-options)); unix sockets have none.
+    pub fn keepalive(mut self, keepalive: impl Into<Option<Keepalive>>) -> Builder<D> {
+        self.knobs.keepalive = Some(keepalive.into());
+        self
+    }
+
+    /// Sets how long sent data may stay unacknowledged before the kernel gives the
+    /// connection up (`TCP_USER_TIMEOUT`, Linux only); `None` leaves it to the
+    /// system, about a quarter of an hour.
+    ///
+    /// 1 ms to 24 days; default
+    /// [`DEFAULT_TCP_USER_TIMEOUT`](crate::config::DEFAULT_TCP_USER_TIMEOUT), 30 s.
+    /// A statement sent into a network that drops everything ends by it. A server
+    /// that is frozen still acknowledges: against that, set `statement_timeout`.
+    pub fn tcp_user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Builder<D> {
+        self.knobs.tcp_user_timeout = Some(timeout.into());
         self
     }
 

@@ -8,6 +8,7 @@ pub use knobs::Knobs;
 use crate::cap::Cap;
 use crate::error::Error;
 use crate::reset::Reset;
+use crate::tcp::{Keepalive, TcpOptions};
 use std::time::Duration;
 
 /// Most connections by default; r2d2's number.
@@ -26,6 +27,8 @@ pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 pub const DEFAULT_PING_AFTER: Duration = Duration::from_secs(30);
 /// How long a ping may take by default.
 pub const DEFAULT_PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long sent data may stay unacknowledged by default.
+pub const DEFAULT_TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many rows a materialized query returns at most by default.
 pub const DEFAULT_ROW_LIMIT: usize = 100_000;
 /// How long a permit waits by default for the server to confirm a close.
@@ -66,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) reset: Reset,
     pub(crate) cap: Option<Cap>,
     pub(crate) strict_limits: bool,
+    pub(crate) keepalive: Option<Keepalive>,
+    pub(crate) tcp_user_timeout: Option<Duration>,
     pub(crate) proxy_idle_timeout: Option<Duration>,
     pub(crate) proxy_max_lifetime: Option<Duration>,
     pub(crate) name: Option<String>,
@@ -91,6 +96,8 @@ impl Default for Config {
             reset: Reset::Auto,
             cap: None,
             strict_limits: false,
+            keepalive: Some(Keepalive::default()),
+            tcp_user_timeout: Some(DEFAULT_TCP_USER_TIMEOUT),
             proxy_idle_timeout: None,
             proxy_max_lifetime: None,
             name: None,
@@ -136,8 +143,40 @@ impl Config {
                 "max_waiting is 0: no check-out could wait; use try_get, or None for no limit",
             ));
         }
+        self.check_tcp()?;
         self.check_cap()?;
         self.check_pairs()
+    }
+
+    pub(crate) fn tcp(&self) -> TcpOptions {
+        TcpOptions { keepalive: self.keepalive, user_timeout: self.tcp_user_timeout }
+    }
+
+    fn check_tcp(&self) -> Result<(), Error> {
+        // Linux, net/ipv4/tcp.c: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and
+        // MAX_TCP_KEEPCNT; TCP_USER_TIMEOUT is an int of milliseconds.
+        let seconds = Duration::from_secs(1)..=Duration::from_secs(32_767);
+        if let Some(Keepalive { idle, interval, probes }) = self.keepalive {
+            for (knob, value) in [("idle", idle), ("interval", interval)] {
+                if !seconds.contains(&value) {
+                    return Err(Error::config(format!(
+                        "keepalive: {knob} {value:?} is outside 1s to 32767s"
+                    )));
+                }
+            }
+            if !(1..=127).contains(&probes) {
+                return Err(Error::config(format!(
+                    "keepalive: probes {probes} is outside 1 to 127"
+                )));
+            }
+        }
+        let timeouts = Duration::from_millis(1)..=Duration::from_secs(24 * 24 * 3600);
+        match self.tcp_user_timeout.filter(|timeout| !timeouts.contains(timeout)) {
+            Some(timeout) => Err(Error::config(format!(
+                "tcp_user_timeout {timeout:?} is outside 1ms to 24 days; None leaves it to the system"
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn check_cap(&self) -> Result<(), Error> {
@@ -232,6 +271,13 @@ mod tests {
         assert!(refusal(|c| c.cap = Some(Cap::PerInstance { instances: 0 })).contains("is 0"));
         let text = refusal(|c| (c.min_idle, c.cap) = (4, Some(Cap::Fixed(3))));
         assert_eq!(text, "min_idle 4 exceeds cap Fixed(3)");
+        let text = refusal(|c| c.tcp_user_timeout = Some(Duration::ZERO));
+        assert!(text.contains("tcp_user_timeout 0ns"), "{text}");
+        let short = Keepalive { idle: Duration::from_millis(10), ..Keepalive::default() };
+        let text = refusal(|c| c.keepalive = Some(short));
+        assert!(text.contains("keepalive: idle 10ms"), "{text}");
+        let none = Keepalive { probes: 0, ..Keepalive::default() };
+        assert!(refusal(|c| c.keepalive = Some(none)).contains("probes 0"));
         let text = refusal(|c| c.ping_timeout = Duration::from_secs(31));
         assert!(text.contains("ping_timeout 31s exceeds checkout_timeout 30s"), "{text}");
         let text = refusal(|c| c.idle_timeout = Some(Duration::from_secs(3600)));

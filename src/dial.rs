@@ -17,7 +17,8 @@ const HIDDEN: &str = "the sockets of this driver's connections cannot be seen: e
 
 /// Begins an attempt under the pool's `connect_timeout`.
 pub(crate) fn attempt<D: Driver>(warden: &Warden<D>) -> Arc<Attempt> {
-    Arc::new(Attempt::new(Instant::now(), warden.config().connect_timeout))
+    let config = warden.config();
+    Arc::new(Attempt::new(Instant::now(), config.connect_timeout, config.tcp()))
 }
 
 /// Opens a connection; by the attempt's deadline its socket is shut down.

@@ -98,6 +98,7 @@ mod secret;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod sync;
+mod tcp;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod tls;
 mod watchdog;
@@ -117,6 +118,7 @@ pub use crate::pool::Pool;
 pub use crate::r2d2::{Foreign, ManagedConnection, Manager};
 pub use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 pub use crate::secret::Secret;
+pub use crate::tcp::{Keepalive, TcpOptions};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub use crate::tls::{ChannelBinding, ClientIdentity, SslMode, SslNegotiation, Tls};
 

@@ -6,6 +6,7 @@
 mod classify;
 mod driver;
 mod limits;
+mod socket_options;
 mod words;
 
 pub use driver::MySql;

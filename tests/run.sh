@@ -12,6 +12,7 @@ missing_packages() {
     PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null || echo mariadb-server
     PATH="$PATH:/usr/sbin" command -v pgbouncer >/dev/null || echo pgbouncer
     PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || echo haproxy
+    command -v ip >/dev/null || echo iproute2
     command -v pkg-config >/dev/null || echo pkg-config
     [ -e /usr/include/openssl/ssl.h ] || echo libssl-dev
 }

@@ -5,6 +5,7 @@ use crate::budget::Permit;
 use crate::driver::{Attempt, Canceller};
 use crate::fence::{drop_fenced, fence};
 use crate::liveness::Descriptor;
+use crate::tcp::TcpOptions;
 use crate::watchdog;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,7 +72,8 @@ impl Farewell {
     /// A cancel request is a connection of its own: not on the closer's thread.
     fn cancel_elsewhere(self, cancel: Canceller) {
         let work = move || {
-            let attempt = Arc::new(Attempt::new(Instant::now(), CANCEL_BOUND));
+            let attempt =
+                Arc::new(Attempt::new(Instant::now(), CANCEL_BOUND, TcpOptions::default()));
             let watch = watchdog::bound(&attempt);
             let _ = fence(|| cancel(&attempt));
             drop(watch);

@@ -5,6 +5,7 @@ use super::{Config, Validation};
 use crate::cap::Cap;
 use crate::error::Error;
 use crate::reset::Reset;
+use crate::tcp::Keepalive;
 use std::fmt;
 use std::time::Duration;
 
@@ -113,6 +114,12 @@ knobs! {
     proxy_idle_timeout: Option<Duration>,
     /// After how long a proxy in between closes; `Some(None)` is no proxy.
     proxy_max_lifetime: Option<Duration>,
+    /// When the kernel probes a silent connection, `30s/10s/3`; `Some(None)` leaves
+    /// it to the system.
+    keepalive: Option<Keepalive>,
+    /// How long sent data may stay unacknowledged; `Some(None)` leaves it to the
+    /// system.
+    tcp_user_timeout: Option<Duration>,
     /// The pool's name.
     name: String,
 }
@@ -183,6 +190,8 @@ mod tests {
             ("strict_limits", "true"),
             ("proxy_idle_timeout", "50s"),
             ("proxy_max_lifetime", "none"),
+            ("keepalive", "20s/5s/4"),
+            ("tcp_user_timeout", "15s"),
             ("name", "orders"),
         ] {
             knobs.set(name, value).expect(name);

@@ -3,6 +3,7 @@
 use super::Validation;
 use crate::cap::Cap;
 use crate::reset::Reset;
+use crate::tcp::Keepalive;
 use std::time::Duration;
 
 /// A value that can be written as one word.
@@ -59,6 +60,7 @@ plain_option! {
     u32: "a whole number, or none",
     usize: "a whole number, or none",
     Duration: "a time such as 500ms, 30s, 5m or 1h (a bare number is seconds), or none",
+    Keepalive: "two times and a count such as 30s/10s/3, or none",
 }
 
 impl Plain for f64 {
@@ -138,6 +140,21 @@ impl Plain for Duration {
 
 fn split_where(text: &str, is_end: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(is_end).unwrap_or(text.len()))
+}
+
+impl Plain for Keepalive {
+    const FORM: &'static str = "two times and a count such as 30s/10s/3";
+
+    fn read(text: &str) -> Option<Keepalive> {
+        let (idle, rest) = text.split_once('/')?;
+        let (interval, probes) = rest.split_once('/')?;
+        let (idle, interval) = (Duration::read(idle)?, Duration::read(interval)?);
+        Some(Keepalive { idle, interval, probes: u32::read(probes)? })
+    }
+
+    fn write(&self) -> String {
+        format!("{}/{}/{}", self.idle.write(), self.interval.write(), self.probes)
+    }
 }
 
 impl Plain for Validation {
@@ -267,6 +284,7 @@ mod tests {
         both(&[Duration::ZERO, Duration::from_millis(1_001), Duration::from_secs(7_200)]);
         both(&[None, Some(Duration::from_secs(1))]);
         both(&[Some(3_u32), None]);
+        both(&[Some(Keepalive::default()), None]);
         both(&[0.0, 0.1, 1e-7, 0.9]);
         both(&[true, false]);
         both(&[Validation::Peek, Validation::AlwaysPing, Validation::Off]);

@@ -4,6 +4,7 @@
 use crate::clock;
 use crate::error::Phase;
 use crate::liveness::Descriptor;
+use crate::tcp::TcpOptions;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub struct Attempt(Arc<Inner>);
 struct Inner {
     began: Instant,
     deadline: Instant,
+    tcp: TcpOptions,
     phase: AtomicU8,
     state: Mutex<State>,
 }
@@ -51,11 +53,12 @@ impl fmt::Debug for Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn new(began: Instant, timeout: Duration) -> Attempt {
+    pub(crate) fn new(began: Instant, timeout: Duration, tcp: TcpOptions) -> Attempt {
         let state = State { expired: false, self_connected: false, socket: None, search: None };
         Attempt(Arc::new(Inner {
             began,
             deadline: clock::after(began, timeout),
+            tcp,
             phase: AtomicU8::new(Phase::Starting as u8),
             state: Mutex::new(state),
         }))
@@ -69,6 +72,12 @@ impl Attempt {
     /// Returns how much time is left; zero once the deadline has passed.
     pub fn remaining(&self) -> Duration {
         clock::left(self.0.deadline, Instant::now())
+    }
+
+    /// Returns what to set on a TCP socket unless the driver's own configuration
+    /// says otherwise.
+    pub fn tcp(&self) -> TcpOptions {
+        self.0.tcp
     }
 
     /// Says how far the attempt has come, for error messages.

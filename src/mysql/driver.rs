@@ -1,6 +1,6 @@
 //! The MySQL and MariaDB driver.
 
-use super::{classify, limits, words};
+use super::{classify, limits, socket_options, words};
 use crate::driver::{Attempt, Driver, Link, Unsolicited};
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
 use crate::limits::ServerLimits;
@@ -20,6 +20,12 @@ use std::time::{Duration, Instant};
 ///
 /// A guard derefs to [`mysql::Conn`]. All addresses of the host are tried in
 /// order, within one `connect_timeout`.
+///
+/// # Socket options
+///
+/// What the URL says of `tcp_keepalive_time_ms`, `tcp_keepalive_probe_interval_secs`,
+/// `tcp_keepalive_probe_count` and `tcp_user_timeout_ms` holds; the pool's own knobs
+/// fill in what it does not say.
 ///
 /// ```no_run
 /// use poolwarden::{MySql, Pool};
@@ -141,6 +147,7 @@ impl MySql {
             .prefer_socket(false)
             .tcp_connect_timeout(Some(own.map_or(left, |own| own.min(left))))
             .read_timeout(Some(mark));
+        let opts = socket_options::add(opts, &self.opts, attempt.tcp());
         attempt.search_with(Box::new(move || {
             let mut found = liveness::find_marked(mark);
             if found.len() == 1 { found.pop() } else { None }

@@ -26,6 +26,13 @@ use std::time::{Duration, Instant};
 /// A guard derefs to [`postgres::Client`]. Several hosts are tried in order, and
 /// all addresses of each, within one `connect_timeout`.
 ///
+/// # Socket options
+///
+/// What the connection string says of `keepalives`, `keepalives_idle`,
+/// `keepalives_interval`, `keepalives_retries` and `tcp_user_timeout` holds; the
+/// pool's own knobs fill in what it does not say. `keepalives_idle` of two hours,
+/// the `postgres` driver's default, cannot be told from none.
+///
 /// ```no_run
 /// use poolwarden::{Pool, Postgres};
 ///
@@ -141,6 +148,7 @@ impl Postgres {
         attempt.enter(Phase::Connecting);
         let mut config = hosts::for_address(&self.config, host, address.ip(), address.port());
         config.connect_timeout(self.time_for_tcp(attempt));
+        hosts::add_tcp_options(&mut config, attempt.tcp());
         let connector = Connector::new(attempt);
         let client = config
             .connect(connector.clone())

@@ -4,6 +4,7 @@
 //! addresses and the resolver are ours.
 
 use crate::error::Error;
+use crate::tcp::TcpOptions;
 use postgres::Config;
 use postgres::config::{Host, SslMode, SslNegotiation};
 use std::net::IpAddr;
@@ -69,6 +70,25 @@ pub(super) fn for_address(config: &Config, host: &str, address: IpAddr, port: u1
     one
 }
 
+/// Sets what the user's configuration leaves open.
+pub(super) fn add_tcp_options(config: &mut Config, options: TcpOptions) {
+    if let Some(timeout) = options.user_timeout
+        && config.get_tcp_user_timeout().is_none()
+    {
+        config.tcp_user_timeout(timeout);
+    }
+    let Some(keepalive) = options.keepalive.filter(|_| config.get_keepalives()) else { return };
+    if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+        config.keepalives_idle(keepalive.idle);
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(keepalive.interval);
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(keepalive.probes);
+    }
+}
+
 /// The configuration for one unix socket, which our connector is not called for.
 pub(super) fn for_socket(config: &Config, folder: &Path, port: u16) -> Config {
     let mut one = without_hosts(config);
@@ -113,6 +133,31 @@ fn without_hosts(config: &Config) -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp::Keepalive;
+    use std::time::Duration;
+
+    #[test]
+    fn the_users_socket_options_win_one_by_one_over_the_pools() {
+        let seconds = Duration::from_secs;
+        let keepalive = Some(Keepalive::default());
+        let ours = TcpOptions { keepalive, user_timeout: Some(seconds(30)) };
+        let mut silent: Config = "host=h".parse().expect("a configuration");
+        add_tcp_options(&mut silent, ours);
+        assert_eq!(silent.get_keepalives_idle(), seconds(30));
+        assert_eq!(silent.get_keepalives_interval(), Some(seconds(10)));
+        assert_eq!(silent.get_keepalives_retries(), Some(3));
+        assert_eq!(silent.get_tcp_user_timeout(), Some(&seconds(30)));
+        let text = "host=h keepalives_idle=5 keepalives_retries=9 tcp_user_timeout=7";
+        let mut chosen: Config = text.parse().expect("a configuration");
+        add_tcp_options(&mut chosen, ours);
+        assert_eq!(chosen.get_keepalives_idle(), seconds(5));
+        assert_eq!(chosen.get_keepalives_interval(), Some(seconds(10)));
+        assert_eq!(chosen.get_keepalives_retries(), Some(9));
+        assert_eq!(chosen.get_tcp_user_timeout(), Some(&seconds(7)));
+        let mut off: Config = "host=h keepalives=0".parse().expect("a configuration");
+        add_tcp_options(&mut off, ours);
+        assert!(!off.get_keepalives() && off.get_keepalives_retries().is_none());
+    }
 
     fn listed(text: &str) -> Result<Vec<Target>, Error> {
         targets(&text.parse().expect("a configuration"))

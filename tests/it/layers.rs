@@ -22,7 +22,7 @@ const ROWS: &[&[&str]] = &[
     &["observe", "budget", "liveness"],
     &[
         "config", "cap", "limits", "reset", "lifetime", "retry", "rows", "error", "fence", "clock",
-        "sync", "tls", "secret",
+        "sync", "tcp", "tls", "secret",
     ],
 ];
 
@@ -38,6 +38,7 @@ const WITHIN_A_ROW: &[(&str, &str)] = &[
     ("config", "error"),
     ("config", "cap"),
     ("config", "reset"),
+    ("config", "tcp"),
     ("cap", "limits"),
     ("rows", "error"),
     ("tls", "error"),

@@ -2,6 +2,7 @@
 //! private PostgreSQL or MariaDB.
 
 mod asynchrony;
+mod black_hole;
 mod bounds;
 mod cap;
 mod cleaning;

@@ -17,6 +17,7 @@ mod skip;
 
 pub mod logs;
 pub mod mariadb;
+pub mod network;
 pub mod pgbouncer;
 pub mod port;
 pub mod postgres;

@@ -1,0 +1,157 @@
+//! A network that drops everything: no end, no error, no answer. Only the kernel's
+//! own timers end such a connection, if somebody has set them.
+
+use crate::flavour::{Flavour, My, Pg, fill};
+use poolwarden::{CloseReason, Keepalive, Pool};
+use socket2::{SockRef, Socket};
+use std::thread;
+use std::time::{Duration, Instant};
+use support::network::{self, Network};
+use support::wait::eventually;
+use support::{mariadb, postgres as pg};
+
+/// The default knobs, scaled down.
+const IDLE: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
+const UNACKNOWLEDGED: Duration = Duration::from_secs(2);
+
+/// What the documentation promises of them: idle plus one interval beyond the time-out
+/// of unacknowledged data; the rest is for the kernel's timers and a loaded computer.
+const BOUND: Duration = Duration::from_secs(8);
+
+/// How long connections without the options are watched to see that they do not end.
+const CONTROL: Duration = Duration::from_secs(4);
+
+fn pool<F: Flavour>(flavour: &F, is_set: bool) -> Pool<F::Driver> {
+    let keepalive = Keepalive { idle: IDLE, interval: INTERVAL, probes: 3 };
+    let builder = Pool::builder().max_size(3).ping_after(None);
+    let builder = builder.keepalive(is_set.then_some(keepalive));
+    let builder = builder.tcp_user_timeout(is_set.then_some(UNACKNOWLEDGED));
+    builder.build(flavour.driver()).expect("the server is there")
+}
+
+/// Waits for an answer that was asked for before the hole, asks another into it, and
+/// leaves a third connection idle.
+fn ends<F: Flavour>(
+    network: &Network,
+    flavour: &F,
+    doze: impl Fn(&mut F::Connection) -> Result<(), String> + Sync,
+) {
+    let (pool, control) = (pool(flavour, true), pool(flavour, false));
+    fill(&pool);
+    fill(&control);
+    let mut asleep = pool.get().expect("a connection");
+    let mut awake = pool.get().expect("a connection");
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| doze(&mut asleep));
+        thread::sleep(Duration::from_millis(300));
+        network.drop_everything();
+        let began = Instant::now();
+        F::ask(&mut awake).expect_err("the statement was dropped on its way");
+        let unacknowledged = began.elapsed();
+        assert!(unacknowledged >= UNACKNOWLEDGED, "after {unacknowledged:?}");
+        let idle = || pool.snapshot().closed_by(CloseReason::NetworkTimeout) >= 1;
+        assert!(eventually(BOUND, idle), "{}", pool.snapshot());
+        waiting.join().expect("no panic").expect_err("its answer was dropped");
+        let took = began.elapsed();
+        println!("unacknowledged {unacknowledged:?}, all {took:?}");
+        assert!(took <= BOUND, "after {took:?}");
+        thread::sleep(CONTROL.saturating_sub(began.elapsed()));
+    });
+    assert_eq!(control.snapshot().idle, 3, "without the options they do not end");
+    drop((asleep, awake));
+    network.pass();
+    F::ask(&mut pool.get().expect("it passes again")).expect("and works");
+}
+
+#[test]
+fn in_a_network_that_drops_everything_postgres_connections_end_within_their_bound() {
+    support::require!(postgres);
+    network::in_own_network(|network| {
+        let server = pg::Server::start();
+        let flavour = Pg::new(server.url("postgres", "postgres"));
+        ends(network, &flavour, |client| {
+            client.batch_execute("select pg_sleep(60)").map_err(|error| error.to_string())
+        });
+    });
+}
+
+#[test]
+fn in_a_network_that_drops_everything_mariadb_connections_end_within_their_bound() {
+    support::require!(mariadb);
+    network::in_own_network(|network| {
+        let server = mariadb::Server::start();
+        let database = server.fresh_database();
+        ends(network, &My::new(database.url()), |connection| {
+            use mysql::prelude::Queryable;
+            connection.query_drop("select sleep(60)").map_err(|error| error.to_string())
+        });
+    });
+}
+
+/// Keepalive on, its idle time, interval and probes, and the user time-out.
+type Options = (bool, Option<(Duration, Duration, u32)>, Option<Duration>);
+
+fn options(socket: &Socket) -> Options {
+    let socket = SockRef::from(socket);
+    let on = socket.keepalive().expect("an option");
+    let times = on.then(|| {
+        (
+            socket.tcp_keepalive_time().expect("an option"),
+            socket.tcp_keepalive_interval().expect("an option"),
+            socket.tcp_keepalive_retries().expect("an option"),
+        )
+    });
+    (on, times, socket.tcp_user_timeout().expect("an option").filter(|time| !time.is_zero()))
+}
+
+/// The options of all live sockets of a pool, those of its duplicates among them.
+fn live<F: Flavour>(port: u16, flavour: &F, is_silent: bool) -> Vec<Options> {
+    let builder = Pool::builder().max_size(2);
+    let builder = if is_silent { builder.keepalive(None).tcp_user_timeout(None) } else { builder };
+    let pool = builder.build(flavour.driver()).expect("the server is there");
+    fill(&pool);
+    let found: Vec<_> = network::own_connections_to(port).iter().map(options).collect();
+    assert!(found.len() >= 2, "no socket leads to {port}");
+    found
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn live_postgres_sockets_have_the_pools_options_and_the_users_own_win() {
+    support::require!(postgres);
+    let server = pg::Server::start();
+    let url = server.url("postgres", "postgres");
+    let by_default = (true, Some((30 * SECOND, 10 * SECOND, 3)), Some(30 * SECOND));
+    for found in live(server.port(), &Pg::new(url.clone()), false) {
+        assert_eq!(found, by_default);
+    }
+    let chosen = Pg::new(format!("{url}?keepalives_idle=7&tcp_user_timeout=9"));
+    for found in live(server.port(), &chosen, false) {
+        assert_eq!(found, (true, Some((7 * SECOND, 10 * SECOND, 3)), Some(9 * SECOND)));
+    }
+    for (text, is_on) in [(url.clone(), true), (format!("{url}?keepalives=0"), false)] {
+        for (on, _, timeout) in live(server.port(), &Pg::new(text), true) {
+            assert_eq!((on, timeout), (is_on, None), "the driver's own default");
+        }
+    }
+}
+
+#[test]
+fn live_mariadb_sockets_have_the_pools_options_and_the_users_own_win() {
+    support::require!(mariadb);
+    let server = mariadb::Server::start();
+    let url = server.fresh_database().url();
+    let by_default = (true, Some((30 * SECOND, 10 * SECOND, 3)), Some(30 * SECOND));
+    for found in live(server.port(), &My::new(url.clone()), false) {
+        assert_eq!(found, by_default);
+    }
+    let chosen = format!("{url}&tcp_keepalive_time_ms=7000&tcp_user_timeout_ms=9000");
+    for found in live(server.port(), &My::new(chosen), false) {
+        assert_eq!(found, (true, Some((7 * SECOND, 10 * SECOND, 3)), Some(9 * SECOND)));
+    }
+    for found in live(server.port(), &My::new(url), true) {
+        assert_eq!(found, (false, None, None), "the driver's own default");
+    }
+}
