@@ -45,7 +45,7 @@ enum Server {
 
 /// A connection that somebody else holds.
 enum Hog {
-    Postgres(#[expect(dead_code, reason = "it is held, not used")] ::postgres::Client),
+    Postgres(#[expect(dead_code, reason = "it is held, not used")] Box<::postgres::Client>),
     MariaDb(#[expect(dead_code, reason = "it is held, not used")] mysql::Conn),
 }
 
@@ -236,9 +236,10 @@ impl Server {
     fn hog(&self) -> Option<Hog> {
         let url = self.url_via(self.port(), RIVAL);
         match self {
-            Server::Postgres(_) => {
-                ::postgres::Client::connect(&url, ::postgres::NoTls).ok().map(Hog::Postgres)
-            }
+            Server::Postgres(_) => ::postgres::Client::connect(&url, ::postgres::NoTls)
+                .ok()
+                .map(Box::new)
+                .map(Hog::Postgres),
             Server::MariaDb(_) => {
                 let opts = mysql::Opts::from_url(&url).expect("a URL of our own");
                 mysql::Conn::new(opts).ok().map(Hog::MariaDb)
