@@ -11,6 +11,7 @@ use crate::observe::Observer;
 use crate::pool::Pool;
 use crate::r2d2::Manager;
 use crate::reset::Reset;
+use crate::role::Role;
 use crate::tcp::Keepalive;
 use std::fmt;
 use std::panic::Location;
@@ -143,6 +144,19 @@ impl<D: Driver> Builder<D> {
     /// runtime, on another.
     pub fn reset(mut self, reset: Reset) -> Builder<D> {
         self.knobs.reset = Some(reset);
+        self
+    }
+
+    /// Sets what a server must be for the pool to use it; default [`Role::Any`].
+    ///
+    /// With [`Role::Writable`] opening goes through the list of hosts until one takes
+    /// writes, one round trip more for each connection opened. Where a server says
+    /// that it takes none any more (seen by the pool's own methods and by its pings),
+    /// its connection is closed, and every other one is asked before its next use.
+    /// With a list of hosts this follows a failover; without one it only refuses a
+    /// server that was put into read-only mode.
+    pub fn role(mut self, role: Role) -> Builder<D> {
+        self.knobs.role = Some(role);
         self
     }
 

@@ -8,6 +8,7 @@ pub use knobs::Knobs;
 use crate::cap::Cap;
 use crate::error::Error;
 use crate::reset::Reset;
+use crate::role::Role;
 use crate::tcp::{Keepalive, TcpOptions};
 use std::time::Duration;
 
@@ -67,6 +68,7 @@ pub(crate) struct Config {
     pub(crate) max_waiting: Option<u32>,
     pub(crate) close_grace: Duration,
     pub(crate) reset: Reset,
+    pub(crate) role: Role,
     pub(crate) cap: Option<Cap>,
     pub(crate) strict_limits: bool,
     pub(crate) keepalive: Option<Keepalive>,
@@ -94,6 +96,7 @@ impl Default for Config {
             max_waiting: None,
             close_grace: DEFAULT_CLOSE_GRACE,
             reset: Reset::Auto,
+            role: Role::Any,
             cap: None,
             strict_limits: false,
             keepalive: Some(Keepalive::default()),

@@ -3,7 +3,7 @@
 
 use crate::budget::Permit;
 use crate::closer::{self, Farewell, Manner};
-use crate::driver::{Attempt, Driver};
+use crate::driver::{Attempt, Driver, Terms};
 use crate::error::{ConnectError, ConnectFault, Phase};
 use crate::fence::fence;
 use crate::managed::{Managed, Parts, Warden};
@@ -18,7 +18,8 @@ const HIDDEN: &str = "the sockets of this driver's connections cannot be seen: e
 /// Begins an attempt under the pool's `connect_timeout`.
 pub(crate) fn attempt<D: Driver>(warden: &Warden<D>) -> Arc<Attempt> {
     let config = warden.config();
-    Arc::new(Attempt::new(Instant::now(), config.connect_timeout, config.tcp()))
+    let (timeout, tcp, role) = (config.connect_timeout, config.tcp(), config.role);
+    Arc::new(Attempt::new(Instant::now(), Terms { timeout, tcp, role }))
 }
 
 /// Opens a connection; by the attempt's deadline its socket is shut down.

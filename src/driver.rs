@@ -2,6 +2,7 @@
 
 mod attempt;
 
+pub(crate) use attempt::Terms;
 pub use attempt::{Attempt, Expired};
 
 use crate::config::Knobs;
@@ -103,6 +104,21 @@ pub trait Driver: Send + Sync + 'static {
         side: &mut Self::Side,
         deadline: Instant,
     ) -> Result<(), BoxError>;
+
+    /// Asks the server whether it takes writes, one round trip, which counts as a
+    /// ping and has a ping's deadline. Default: a ping; whatever answers takes them.
+    ///
+    /// # Errors
+    ///
+    /// Any error: the connection is discarded.
+    fn is_writable(
+        &self,
+        connection: &mut Self::Connection,
+        side: &mut Self::Side,
+        deadline: Instant,
+    ) -> Result<bool, BoxError> {
+        self.ping(connection, side, deadline).map(|()| true)
+    }
 
     /// Says how the connection can be looked at without a round trip.
     ///

@@ -92,6 +92,7 @@ mod reset;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod resolve;
 mod retry;
+mod role;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod rows;
 mod secret;
@@ -117,6 +118,7 @@ pub use crate::observe::{CloseReason, Closed, Observer, Opened, Snapshot, Words}
 pub use crate::pool::Pool;
 pub use crate::r2d2::{Foreign, ManagedConnection, Manager};
 pub use crate::reset::{Cleaned, Handling, Leftovers, Reset};
+pub use crate::role::Role;
 pub use crate::secret::Secret;
 pub use crate::tcp::{Keepalive, TcpOptions};
 #[cfg(any(feature = "mysql", feature = "postgres"))]

@@ -2,10 +2,9 @@
 
 use super::watch::Watched;
 use crate::budget::Permit;
-use crate::driver::{Attempt, Canceller};
+use crate::driver::{Attempt, Canceller, Terms};
 use crate::fence::{drop_fenced, fence};
 use crate::liveness::Descriptor;
-use crate::tcp::TcpOptions;
 use crate::watchdog;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,8 +71,8 @@ impl Farewell {
     /// A cancel request is a connection of its own: not on the closer's thread.
     fn cancel_elsewhere(self, cancel: Canceller) {
         let work = move || {
-            let attempt =
-                Arc::new(Attempt::new(Instant::now(), CANCEL_BOUND, TcpOptions::default()));
+            let terms = Terms { timeout: CANCEL_BOUND, ..Terms::default() };
+            let attempt = Arc::new(Attempt::new(Instant::now(), terms));
             let watch = watchdog::bound(&attempt);
             let _ = fence(|| cancel(&attempt));
             drop(watch);

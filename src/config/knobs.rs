@@ -5,6 +5,7 @@ use super::{Config, Validation};
 use crate::cap::Cap;
 use crate::error::Error;
 use crate::reset::Reset;
+use crate::role::Role;
 use crate::tcp::Keepalive;
 use std::fmt;
 use std::time::Duration;
@@ -99,6 +100,8 @@ knobs! {
     validation: Validation,
     /// How a connection is cleaned: `auto`, `none` or `full`.
     reset: Reset,
+    /// What a server must be: `any` or `writable`.
+    role: Role,
     /// Rows that one of the pool's own queries returns at most; `Some(None)` is no
     /// limit.
     row_limit: Option<usize>,
@@ -183,6 +186,7 @@ mod tests {
             ("ping_timeout", "500ms"),
             ("validation", "always-ping"),
             ("reset", "full"),
+            ("role", "writable"),
             ("row_limit", "none"),
             ("max_waiting", "9"),
             ("close_grace", "1s"),

@@ -3,6 +3,7 @@
 use super::Validation;
 use crate::cap::Cap;
 use crate::reset::Reset;
+use crate::role::Role;
 use crate::tcp::Keepalive;
 use std::time::Duration;
 
@@ -201,6 +202,26 @@ impl Plain for Reset {
     }
 }
 
+impl Plain for Role {
+    const FORM: &'static str = "one of any, writable";
+
+    fn read(text: &str) -> Option<Role> {
+        match text {
+            "any" => Some(Role::Any),
+            "writable" => Some(Role::Writable),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> String {
+        match self {
+            Role::Any => "any",
+            Role::Writable => "writable",
+        }
+        .to_owned()
+    }
+}
+
 impl Plain for Cap {
     const FORM: &'static str = "one of fixed:20, share:0.25, instances:4";
 
@@ -289,6 +310,7 @@ mod tests {
         both(&[true, false]);
         both(&[Validation::Peek, Validation::AlwaysPing, Validation::Off]);
         both(&[Reset::Auto, Reset::None, Reset::Full]);
+        both(&[Role::Any, Role::Writable]);
         both(&[Cap::Fixed(3), Cap::Share { of_server: 0.25 }, Cap::PerInstance { instances: 4 }]);
     }
 }

@@ -4,6 +4,7 @@
 use crate::clock;
 use crate::error::Phase;
 use crate::liveness::Descriptor;
+use crate::role::Role;
 use crate::tcp::TcpOptions;
 use parking_lot::Mutex;
 use std::fmt;
@@ -16,10 +17,18 @@ use std::time::{Duration, Instant};
 #[derive(Clone)]
 pub struct Attempt(Arc<Inner>);
 
+/// What an attempt is to bring, and by when.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) timeout: Duration,
+    pub(crate) tcp: TcpOptions,
+    pub(crate) role: Role,
+}
+
 struct Inner {
     began: Instant,
     deadline: Instant,
-    tcp: TcpOptions,
+    terms: Terms,
     phase: AtomicU8,
     state: Mutex<State>,
 }
@@ -53,12 +62,12 @@ impl fmt::Debug for Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn new(began: Instant, timeout: Duration, tcp: TcpOptions) -> Attempt {
+    pub(crate) fn new(began: Instant, terms: Terms) -> Attempt {
         let state = State { expired: false, self_connected: false, socket: None, search: None };
         Attempt(Arc::new(Inner {
             began,
-            deadline: clock::after(began, timeout),
-            tcp,
+            deadline: clock::after(began, terms.timeout),
+            terms,
             phase: AtomicU8::new(Phase::Starting as u8),
             state: Mutex::new(state),
         }))
@@ -77,7 +86,12 @@ impl Attempt {
     /// Returns what to set on a TCP socket unless the driver's own configuration
     /// says otherwise.
     pub fn tcp(&self) -> TcpOptions {
-        self.0.tcp
+        self.0.terms.tcp
+    }
+
+    /// Returns what the server must be: one that is not is passed over.
+    pub fn role(&self) -> Role {
+        self.0.terms.role
     }
 
     /// Says how far the attempt has come, for error messages.

@@ -32,6 +32,8 @@ pub enum ConnectFault {
     Starting,
     /// The server, the role or the database has no connection left to give.
     Saturated,
+    /// The server takes no writes, and the pool wants one that does.
+    ReadOnly,
     /// The socket was connected to itself: nobody listens on that port.
     SelfConnected,
     /// This process lacks something: descriptors, threads, memory.
@@ -67,6 +69,7 @@ impl ConnectFault {
             ConnectFault::Tls => "TLS failed",
             ConnectFault::Starting => "the server is starting up or shutting down",
             ConnectFault::Saturated => "the server has no connection left to give",
+            ConnectFault::ReadOnly => "the server takes no writes",
             ConnectFault::SelfConnected => {
                 "the socket was connected to itself: nobody listens on that port"
             }

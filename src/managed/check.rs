@@ -10,6 +10,7 @@ use crate::lifetime;
 use crate::liveness::{self, PeekBuffer, Verdict};
 use crate::observe::{CloseReason, Words};
 use crate::reset::{Handling, Leftovers};
+use crate::role::Role;
 use crate::watchdog;
 use std::sync::Arc;
 use std::time::Instant;
@@ -108,10 +109,10 @@ impl<D: Driver> Managed<D> {
         if matches!(link, Link::InProcess) {
             return validation == Validation::AlwaysPing && !fresh;
         }
-        let suspected = self.warden.suspected_since().is_some_and(|since| self.verified <= since);
+        let doubted = self.warden.doubted_since().is_some_and(|since| self.verified <= since);
         let idle_for_long = lifetime::idled(self.idle_since, self.warden.config().ping_after, now);
         let hidden = matches!(link, Link::Hidden);
-        suspected || idle_for_long || !fresh && (hidden || validation == Validation::AlwaysPing)
+        doubted || idle_for_long || !fresh && (hidden || validation == Validation::AlwaysPing)
     }
 
     #[inline]
@@ -159,9 +160,13 @@ impl<D: Driver> Managed<D> {
         let now = Instant::now();
         match answer {
             // At the deadline its socket was shut down, whatever it has answered.
-            Ok(Ok(())) if now < deadline => {
+            Ok(Ok(true)) if now < deadline => {
                 self.verified = now;
                 Ok(())
+            }
+            Ok(Ok(false)) if now < deadline => {
+                self.warden.doubt(began);
+                Err(Discard::planned(CloseReason::ReadOnly))
             }
             Err(_panicked) => {
                 self.warden.totals().count_panic();
@@ -183,15 +188,21 @@ impl<D: Driver> Managed<D> {
         }
     }
 
-    fn fenced_ping(&mut self, deadline: Instant) -> Result<Result<(), BoxError>, Panicked> {
+    /// Whether the server is what the pool wants; an error if it does not answer.
+    fn fenced_ping(&mut self, deadline: Instant) -> Result<Result<bool, BoxError>, Panicked> {
         let warden = Arc::clone(&self.warden);
         let parts = self.parts.as_mut().expect("bug: a closed connection was pinged");
-        fence(|| warden.driver().ping(&mut parts.connection, &mut parts.side, deadline))
+        let (connection, side) = (&mut parts.connection, &mut parts.side);
+        fence(|| match warden.config().role {
+            Role::Any => warden.driver().ping(connection, side, deadline).map(|()| true),
+            Role::Writable => warden.driver().is_writable(connection, side, deadline),
+        })
     }
 
     /// Tells whether a ping ends at its deadline on the caller's own thread.
     pub(crate) fn ping_is_bounded(&self) -> bool {
-        self.warden.ask(D::ping_is_bounded).unwrap_or(false) || !self.is_hidden()
+        let bounded = || self.warden.ask(D::ping_is_bounded).unwrap_or(false);
+        self.warden.config().role == Role::Any && bounded() || !self.is_hidden()
     }
 
     /// How long a ping may take: the knob, cut off at the caller's deadline.

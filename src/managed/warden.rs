@@ -36,6 +36,9 @@ pub(crate) struct Warden<D: Driver> {
     known: Mutex<Known>,
     /// When a ping last timed out: what was proven before is proven no more.
     suspicion: Since,
+    /// When something happened that may have happened to all: what was proven before
+    /// is asked about before its next use.
+    doubt: Since,
     /// When all connections were retired: those born before go.
     retirement: Since,
 }
@@ -78,6 +81,7 @@ impl<D: Driver> Warden<D> {
             journal: Journal::new(name, observers),
             roster: Roster::default(),
             suspicion: Since::default(),
+            doubt: Since::default(),
             retirement: Since::default(),
         })
     }
@@ -150,6 +154,18 @@ impl<D: Driver> Warden<D> {
     #[inline]
     pub(super) fn suspected_since(&self) -> Option<Instant> {
         self.suspicion.get()
+    }
+
+    /// Something happened then that may have happened to all connections: each is
+    /// asked about before its next use.
+    pub(crate) fn doubt(&self, since: Instant) {
+        self.doubt.raise(since);
+    }
+
+    /// Since when every connection is to be asked about, if it is.
+    #[inline]
+    pub(super) fn doubted_since(&self) -> Option<Instant> {
+        self.doubt.get().max(self.suspicion.get())
     }
 
     /// Retires every connection born before this instant.

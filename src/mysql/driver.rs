@@ -8,6 +8,8 @@ use crate::liveness;
 use crate::observe::Words;
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use crate::resolve::Resolver;
+use crate::role::Role;
+use mysql::prelude::Queryable;
 use mysql::{ChangeUserOpts, Conn, Opts, OptsBuilder};
 use std::borrow::Cow;
 use std::fmt;
@@ -161,9 +163,12 @@ impl MySql {
             .with_source(error)
         };
         attempt.enter(Phase::Handshaking);
-        let connection = Conn::new(opts).map_err(failure)?;
+        let mut connection = Conn::new(opts).map_err(failure)?;
         liveness::clear_timeouts(liveness::borrow(&connection))
             .map_err(|error| failure(mysql::Error::IoError(error)))?;
+        if attempt.role() == Role::Writable && !takes_writes(&mut connection).map_err(failure)? {
+            return Err(ConnectError::new(ConnectFault::ReadOnly, target));
+        }
         Ok(connection)
     }
 }
@@ -174,6 +179,13 @@ fn is_final(fault: ConnectFault) -> bool {
         fault,
         ConnectFault::Authentication | ConnectFault::UnknownDatabase | ConnectFault::Config
     )
+}
+
+/// Asks for the server's word; `innodb_read_only` is what Aurora's readers have on.
+fn takes_writes(connection: &mut Conn) -> mysql::Result<bool> {
+    let answer: Option<u8> =
+        connection.query_first("select @@global.read_only or @@global.innodb_read_only")?;
+    Ok(answer == Some(0))
 }
 
 /// A receive time-out of more than a day by which a socket is known while it is
@@ -213,6 +225,15 @@ impl Driver for MySql {
 
     fn ping(&self, connection: &mut Conn, (): &mut (), _: Instant) -> Result<(), BoxError> {
         Ok(connection.ping()?)
+    }
+
+    fn is_writable(
+        &self,
+        connection: &mut Conn,
+        (): &mut (),
+        _: Instant,
+    ) -> Result<bool, BoxError> {
+        Ok(takes_writes(connection)?)
     }
 
     fn link<'a>(&self, connection: &'a Conn, (): &'a ()) -> Link<'a> {

@@ -94,6 +94,9 @@ close_reasons! {
     /// A sibling's ping timed out and nothing has proven this one since.
     Condemned = "condemned", false,
         "a ping of another one was not answered in time, and nothing has proven this one since";
+    /// The server takes no writes, and the pool wants one that does.
+    ReadOnly = "read_only", false,
+        "its server takes no writes any more";
     /// The driver knows that it is unusable.
     Broken = "broken", false,
         "the driver found it unusable";

@@ -51,6 +51,9 @@ fn by_io(error: &io::Error) -> ConnectFault {
         // A unix socket whose file is missing: the server is not there.
         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => ConnectFault::Refused,
         io::ErrorKind::TimedOut => ConnectFault::TimedOut,
+        // How the driver says that the server is not in the session state wanted; the
+        // system's own permission errors carry a number.
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => ConnectFault::ReadOnly,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
             ConnectFault::Unreachable
         }

@@ -12,7 +12,7 @@ use crate::observe::{CloseReason, Words};
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use crate::resolve::Resolver;
 use postgres::config::SslMode;
-use postgres::{Client, Config, NoTls};
+use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -147,6 +147,7 @@ impl Postgres {
     ) -> Result<(Client, Side), ConnectError> {
         attempt.enter(Phase::Connecting);
         let mut config = hosts::for_address(&self.config, host, address.ip(), address.port());
+        hosts::want(&mut config, attempt.role());
         config.connect_timeout(self.time_for_tcp(attempt));
         hosts::add_tcp_options(&mut config, attempt.tcp());
         let connector = Connector::new(attempt);
@@ -165,6 +166,7 @@ impl Postgres {
         attempt.enter(Phase::Handshaking);
         let path = folder.join(format!(".s.PGSQL.{port}"));
         let mut config = hosts::for_socket(&self.config, folder, port);
+        hosts::want(&mut config, attempt.role());
         config.connect_timeout(self.time_for_tcp(attempt));
         let connected = unix::watched(&path, attempt, || config.connect(NoTls));
         let (client, socket) =
@@ -244,6 +246,15 @@ impl Driver for Postgres {
     fn ping(&self, client: &mut Client, _: &mut Side, deadline: Instant) -> Result<(), BoxError> {
         let left = deadline.saturating_duration_since(Instant::now());
         Ok(client.is_valid(left)?)
+    }
+
+    fn is_writable(&self, client: &mut Client, _: &mut Side, _: Instant) -> Result<bool, BoxError> {
+        let messages = client.simple_query("show transaction_read_only")?;
+        let is_off = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => row.get(0) == Some("off"),
+            _ => false,
+        };
+        Ok(messages.iter().any(is_off))
     }
 
     fn ping_is_bounded(&self) -> bool {

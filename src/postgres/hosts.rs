@@ -4,9 +4,10 @@
 //! addresses and the resolver are ours.
 
 use crate::error::Error;
+use crate::role::Role;
 use crate::tcp::TcpOptions;
 use postgres::Config;
-use postgres::config::{Host, SslMode, SslNegotiation};
+use postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -94,6 +95,13 @@ pub(super) fn for_socket(config: &Config, folder: &Path, port: u16) -> Config {
     let mut one = without_hosts(config);
     one.host_path(folder).port(port).ssl_mode(SslMode::Disable);
     one
+}
+
+/// Lets the driver ask each server for its role, as libpq does.
+pub(super) fn want(config: &mut Config, role: Role) {
+    if role == Role::Writable {
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
 }
 
 /// Copies everything but hosts, ports and TLS. A notice callback has no getter

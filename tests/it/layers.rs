@@ -22,7 +22,7 @@ const ROWS: &[&[&str]] = &[
     &["observe", "budget", "liveness"],
     &[
         "config", "cap", "limits", "reset", "lifetime", "retry", "rows", "error", "fence", "clock",
-        "sync", "tcp", "tls", "secret",
+        "sync", "tcp", "tls", "secret", "role",
     ],
 ];
 
@@ -39,6 +39,7 @@ const WITHIN_A_ROW: &[(&str, &str)] = &[
     ("config", "cap"),
     ("config", "reset"),
     ("config", "tcp"),
+    ("config", "role"),
     ("cap", "limits"),
     ("rows", "error"),
     ("tls", "error"),

@@ -10,6 +10,7 @@ mod dead;
 mod deadlines;
 mod doctor;
 mod fail_fast;
+mod failover;
 mod flavour;
 #[cfg(feature = "sqlite")]
 mod foreign;

@@ -1,0 +1,80 @@
+//! A pool that wants to write follows the server that takes writes.
+
+use crate::flavour::fresh_name;
+use poolwarden::{ConnectFault, Error, ErrorKind, Pool, Postgres, Role};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use support::postgres as pg;
+use support::wait::eventually;
+
+const READY: Duration = Duration::from_secs(20);
+
+/// How soon writes go on after a promotion.
+const FOLLOWED: Duration = Duration::from_secs(2);
+
+fn both(first: &pg::Server, second: &pg::Server, host: &str) -> String {
+    let ports = (first.port(), second.port());
+    format!("host={host},{host} port={},{} user=postgres dbname=postgres", ports.0, ports.1)
+}
+
+/// A primary with a table, and a standby that has it too.
+fn pair() -> (pg::Server, pg::Server) {
+    let primary = pg::Server::start();
+    let standby = primary.standby();
+    primary.sql("postgres", "create table notes (id bigserial primary key, n bigint)");
+    assert!(standby.catches_up(&primary, READY), "the standby follows");
+    (primary, standby)
+}
+
+fn writable(text: &str) -> Result<Pool<Postgres>, Error> {
+    let knobs = Pool::builder().max_size(4).role(Role::Writable).name(fresh_name("writers"));
+    knobs.build(Postgres::new(text)?)
+}
+
+#[test]
+fn a_pool_that_wants_to_write_passes_over_a_standby() {
+    support::require!(postgres);
+    let (primary, standby) = pair();
+    let pool = writable(&both(&standby, &primary, "127.0.0.1")).expect("the second one");
+    pool.execute("insert into notes (n) values (1)", &[]).expect("it takes writes");
+    let indifferent = Pool::builder()
+        .build(Postgres::new(&both(&standby, &primary, "127.0.0.1")).expect("a driver"))
+        .expect("the first one");
+    let row = indifferent.query_one("select pg_is_in_recovery()", &[]).expect("an answer");
+    assert!(row.get::<_, bool>(0), "without a role the first host is taken");
+
+    let alone = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", standby.port());
+    let error = writable(&alone).expect_err("no other host");
+    assert_eq!(error.kind(), ErrorKind::Connect);
+    assert_eq!(error.connect_error().expect("why").fault(), ConnectFault::ReadOnly);
+    assert!(error.to_string().contains("takes no writes"), "{error}");
+}
+
+#[test]
+fn writes_go_on_within_two_seconds_after_a_promotion() {
+    support::require!(postgres);
+    let (primary, standby) = pair();
+    let pool = writable(&both(&primary, &standby, "127.0.0.1")).expect("the primary");
+    let stop = AtomicBool::new(false);
+    let done = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !stop.load(SeqCst) {
+                    let written = pool.execute("insert into notes (n) values (1)", &[]);
+                    done.fetch_add(u64::from(written.is_ok()), SeqCst);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+        }
+        assert!(eventually(READY, || done.load(SeqCst) > 50), "writes before the failover");
+        primary.stop_immediate();
+        standby.promote();
+        let promoted = Instant::now();
+        let before = done.load(SeqCst);
+        let followed = eventually(READY, || done.load(SeqCst) > before + 10);
+        let took = promoted.elapsed();
+        stop.store(true, SeqCst);
+        assert!(followed && took < FOLLOWED, "writes went on after {took:?}");
+    });
+}
