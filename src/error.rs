@@ -2,9 +2,11 @@
 //! error is its `source()`.
 
 mod connect;
+pub(crate) mod fault;
 mod kind;
 
 pub use connect::{ConnectError, ConnectFault, Phase};
+pub use fault::{Classify, Fault, FaultClass, Repeat, Usability, fault_of};
 pub use kind::ErrorKind;
 
 use std::error::Error as StdError;
@@ -33,6 +35,8 @@ struct Inner {
     levels: Option<Levels>,
     waited: Option<Duration>,
     source: Option<Source>,
+    /// What is known of the fault beyond what kind and source tell.
+    fault: Option<Fault>,
 }
 
 enum Source {
@@ -73,7 +77,8 @@ impl fmt::Display for Levels {
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         let message = message.into();
-        Error(Box::new(Inner { kind, message, levels: None, waited: None, source: None }))
+        let (levels, waited, source, fault) = (None, None, None, None);
+        Error(Box::new(Inner { kind, message, levels, waited, source, fault }))
     }
 
     pub(crate) fn config(message: impl Into<String>) -> Error {
@@ -129,6 +134,60 @@ impl Error {
     pub(crate) fn with_waited(mut self, waited: Duration) -> Error {
         self.0.waited = Some(waited);
         self
+    }
+
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn with_fault(mut self, fault: Fault) -> Error {
+        self.0.fault = Some(fault);
+        self
+    }
+
+    /// Says what the error means for the connection and for the work.
+    ///
+    /// Where the error wraps one of a driver, also by [`Error::caller`], it is that
+    /// one's.
+    pub fn fault(&self) -> Fault {
+        self.0.fault.unwrap_or_else(|| self.fault_by_kind())
+    }
+
+    fn fault_by_kind(&self) -> Fault {
+        let usable = |class, repeat| Fault::new(class, Usability::Usable, repeat);
+        match self.0.kind {
+            ErrorKind::Connect => match &self.0.source {
+                Some(Source::Connect(cause)) => Fault::of_connect(cause.fault()),
+                _ => usable(FaultClass::Other, Repeat::Permanent),
+            },
+            // Why no connection could be opened says more than that time was over.
+            ErrorKind::CheckoutTimeout => match &self.0.source {
+                Some(Source::Connect(cause)) => {
+                    Fault::of_connect(cause.fault()).with_repeat(Repeat::NothingSent)
+                }
+                _ => usable(FaultClass::TimedOut, Repeat::NothingSent),
+            },
+            ErrorKind::QueueFull => usable(FaultClass::Saturated, Repeat::NothingSent),
+            ErrorKind::Config => usable(FaultClass::Configuration, Repeat::Permanent),
+            ErrorKind::Closed => usable(FaultClass::Other, Repeat::Permanent),
+            ErrorKind::AsyncContext | ErrorKind::RowCount | ErrorKind::RowLimit => {
+                usable(FaultClass::Usage, Repeat::Permanent)
+            }
+            ErrorKind::OutcomeUnknown => self.fault_of_source().unwrap_or(Fault::new(
+                FaultClass::Disconnected,
+                Usability::Broken,
+                Repeat::OutcomeUnknown,
+            )),
+            ErrorKind::Driver | ErrorKind::Caller => {
+                let class = if self.0.kind == ErrorKind::Caller {
+                    FaultClass::Caller
+                } else {
+                    FaultClass::Other
+                };
+                self.fault_of_source().unwrap_or(usable(class, Repeat::Permanent))
+            }
+        }
+    }
+
+    fn fault_of_source(&self) -> Option<Fault> {
+        self.source().and_then(fault::in_chain)
     }
 
     /// Says what failed.

@@ -71,6 +71,12 @@ impl<D: Driver> PooledConnection<D> {
         connection.lease.managed().id()
     }
 
+    /// Closes the connection for this reason.
+    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
+    pub(crate) fn end(connection: PooledConnection<D>, fate: Discard) {
+        connection.lease.discard(fate);
+    }
+
     /// Closes the connection although a statement may still run on it.
     #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
     pub(crate) fn abandon(connection: PooledConnection<D>, reason: CloseReason) {

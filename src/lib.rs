@@ -109,7 +109,8 @@ pub use crate::cap::Cap;
 pub use crate::config::{Knobs, Validation};
 pub use crate::driver::{Attempt, Canceller, Driver, Expired, Link, Unsolicited};
 pub use crate::error::{
-    BoxError, ConnectError, ConnectFault, Error, ErrorKind, Levels, Phase, Result,
+    BoxError, Classify, ConnectError, ConnectFault, Error, ErrorKind, Fault, FaultClass, Levels,
+    Phase, Repeat, Result, Usability, fault_of,
 };
 pub use crate::guard::PooledConnection;
 pub use crate::limits::ServerLimits;

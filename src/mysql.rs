@@ -3,7 +3,6 @@
 //! The driver shows its socket once the handshake is over. While it dials, the
 //! socket is found by a mark: a receive time-out that nobody would choose.
 
-mod classify;
 mod driver;
 mod limits;
 mod socket_options;

@@ -7,7 +7,6 @@
 //! is found by looking which one is new.
 
 mod asynchrony;
-mod classify;
 mod cleaning;
 mod connector;
 mod driver;

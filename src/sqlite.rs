@@ -1,7 +1,7 @@
 //! SQLite through `rusqlite`: the embedded default, with no server and no socket.
 
 use crate::driver::{Attempt, Driver, Link};
-use crate::error::{BoxError, ConnectError, ConnectFault, Phase};
+use crate::error::{BoxError, ConnectError, Phase, fault};
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
@@ -125,13 +125,7 @@ impl Driver for Sqlite {
     fn connect(&self, attempt: &Attempt) -> Result<(Connection, ()), ConnectError> {
         attempt.enter(Phase::Connecting);
         let connection = self.open().map_err(|error| {
-            let fault = match error.sqlite_error_code() {
-                // A file that is not there or may not be opened: waiting is no help.
-                Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::PermissionDenied) => {
-                    ConnectFault::Config
-                }
-                _ => ConnectFault::Other,
-            };
+            let fault = fault::sqlite::connect_fault(&error);
             ConnectError::new(fault, self.label()).with_source(error)
         })?;
         Ok((connection, ()))

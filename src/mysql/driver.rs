@@ -1,7 +1,8 @@
 //! The MySQL and MariaDB driver.
 
-use super::{classify, limits, socket_options, words};
+use super::{limits, socket_options, words};
 use crate::driver::{Attempt, Driver, Link, Unsolicited};
+use crate::error::fault::mysql as fault;
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
 use crate::limits::ServerLimits;
 use crate::liveness;
@@ -155,8 +156,8 @@ impl MySql {
             if found.len() == 1 { found.pop() } else { None }
         }));
         let failure = |error: mysql::Error| {
-            let failure = ConnectError::new(classify::connect_fault(&error), target);
-            match classify::number(&error) {
+            let failure = ConnectError::new(fault::connect_fault(&error), target);
+            match fault::number(&error) {
                 Some(number) => failure.with_code(number.to_string()),
                 None => failure,
             }

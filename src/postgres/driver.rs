@@ -3,8 +3,9 @@
 use super::connector::Connector;
 use super::hosts::{self, Target};
 use super::ledger::Ledger;
-use super::{asynchrony, classify, cleaning, limits, unix, words};
+use super::{asynchrony, cleaning, limits, unix, words};
 use crate::driver::{Attempt, Canceller, Driver, Link, Unsolicited};
+use crate::error::fault::postgres as fault;
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
 use crate::limits::ServerLimits;
 use crate::liveness::Descriptor;
@@ -181,7 +182,7 @@ impl Postgres {
     }
 
     fn failure(&self, target: &str, error: postgres::Error) -> ConnectError {
-        let failure = ConnectError::new(classify::connect_fault(&error), target);
+        let failure = ConnectError::new(fault::connect_fault(&error), target);
         let failure = match error.code() {
             Some(code) => failure.with_code(code.code()),
             None => failure,

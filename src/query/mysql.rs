@@ -1,7 +1,7 @@
 //! Materialized queries and transactions on MySQL and MariaDB.
 
 use super::work::{self, Ending, Finished};
-use crate::error::Error;
+use crate::error::{Error, Repeat, fault_of};
 use crate::guard::PooledConnection;
 use crate::liveness::Descriptor;
 use crate::mysql::MySql;
@@ -191,12 +191,9 @@ fn settle(connection: Conn, outcome: Result<(), Stop>) -> Result<(), Error> {
     match outcome {
         Ok(()) => Ok(()),
         Err(Stop::Driver(error)) => {
-            if is_out_of_step(&error) {
-                PooledConnection::abandon(connection, CloseReason::Broken);
-            } else {
-                drop(connection);
-            }
-            Err(failed("the statement failed", error))
+            let error = failed("the statement failed", error);
+            work::give_back(connection, error.fault(), None);
+            Err(error)
         }
         Err(Stop::Limit(error)) => {
             PooledConnection::abandon(connection, CloseReason::RowLimit);
@@ -205,25 +202,9 @@ fn settle(connection: Conn, outcome: Result<(), Stop>) -> Result<(), Error> {
     }
 }
 
-/// After an error of transport or protocol the next answer may be the last one's.
-fn is_out_of_step(error: &mysql::Error) -> bool {
-    match error {
-        mysql::Error::IoError(_) | mysql::Error::CodecError(_) => true,
-        mysql::Error::DriverError(error) => !matches!(
-            error,
-            mysql::DriverError::MismatchedStmtParams(..)
-                | mysql::DriverError::MixedParams
-                | mysql::DriverError::Params(_)
-        ),
-        // The server has said that it closes.
-        mysql::Error::MySqlError(error) => matches!(error.code, 1053 | 1927 | 3169 | 4031),
-        _ => false,
-    }
-}
-
 fn commit_failure(connection: u64, error: mysql::Error) -> Error {
     match error {
-        mysql::Error::MySqlError(_) if !is_out_of_step(&error) => {
+        mysql::Error::MySqlError(_) if fault_of(&error).repeat() != Repeat::OutcomeUnknown => {
             failed("the transaction was rolled back at its commit", error)
         }
         error => work::outcome_unknown(connection, error),

@@ -1,7 +1,7 @@
 //! Materialized queries and transactions on PostgreSQL.
 
 use super::work::{self, Ending, Finished};
-use crate::error::Error;
+use crate::error::{Error, fault};
 use crate::guard::PooledConnection;
 use crate::observe::{CloseReason, Words};
 use crate::pool::Pool;
@@ -159,8 +159,9 @@ fn settle<T>(connection: Conn, outcome: Result<T, Stop>) -> Result<T, Error> {
         Ok(value) => Ok(value),
         Err(Stop::Driver(error)) => {
             let words = parting_words(&connection);
-            drop(connection);
-            Err(failed("the statement failed", error, words))
+            let error = failed("the statement failed", error, words.as_ref());
+            work::give_back(connection, error.fault(), words);
+            Err(error)
         }
         Err(Stop::Limit(error)) => {
             PooledConnection::abandon(connection, CloseReason::RowLimit);
@@ -240,11 +241,18 @@ fn parting_words(connection: &Conn) -> Option<Words> {
     connection.lease().managed().side()?.fatal()
 }
 
-fn failed(what: &str, error: postgres::Error, words: Option<Words>) -> Error {
-    let text = match (error.code(), words) {
-        (Some(code), _) => format!("{what} (SQLSTATE {})", code.code()),
-        (None, Some(words)) => format!("{what} (SQLSTATE {}, {})", words.code, words.text),
-        (None, None) => what.to_owned(),
+fn failed(what: &str, error: postgres::Error, words: Option<&Words>) -> Error {
+    let (text, fault) = match (error.code(), words) {
+        (Some(code), _) => (format!("{what} (SQLSTATE {})", code.code()), None),
+        (None, Some(words)) => (
+            format!("{what} (SQLSTATE {}, {})", words.code, words.text),
+            Some(fault::postgres::by_code("FATAL", &words.code, &words.text)),
+        ),
+        (None, None) => (what.to_owned(), None),
     };
-    Error::driver(text, error)
+    let failed = Error::driver(text, error);
+    match fault {
+        Some(fault) => failed.with_fault(fault),
+        None => failed,
+    }
 }

@@ -2,13 +2,17 @@
 
 use crate::driver::Driver;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-use crate::error::BoxError;
+use crate::error::{BoxError, Fault, FaultClass, Usability};
 use crate::error::{Error, ErrorKind};
 use crate::fence::fence;
 use crate::guard::PooledConnection;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 use crate::liveness::Descriptor;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use crate::managed::Discard;
 use crate::observe::CloseReason;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use crate::observe::Words;
 use crate::pool::Pool;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 use crate::watchdog;
@@ -35,6 +39,25 @@ pub(super) fn check_out<D: Driver>(pool: &Pool<D>) -> Result<PooledConnection<D>
         return Err(Error::new(ErrorKind::AsyncContext, text));
     }
     pool.get()
+}
+
+/// Gives a connection back after an error; closes it if it is gone or out of step.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) fn give_back<D: Driver>(
+    connection: PooledConnection<D>,
+    fault: Fault,
+    words: Option<Words>,
+) {
+    match (fault.connection(), fault.class()) {
+        (Usability::Broken, FaultClass::Protocol) => {
+            PooledConnection::abandon(connection, CloseReason::Broken);
+        }
+        (Usability::Broken, _) => {
+            let silent = || Discard::planned(CloseReason::Broken);
+            PooledConnection::end(connection, words.map_or_else(silent, Words::into_discard));
+        }
+        _ => drop(connection),
+    }
 }
 
 /// How the closure of a transaction ended.

@@ -11,6 +11,7 @@ mod deadlines;
 mod doctor;
 mod fail_fast;
 mod failover;
+mod faults;
 mod flavour;
 #[cfg(feature = "sqlite")]
 mod foreign;

@@ -1,0 +1,285 @@
+//! What MySQL's and MariaDB's errors mean: one table of numbers for connects and
+//! statements. Numbers, not SQLSTATEs: 1040 comes before the handshake, with HY000.
+
+use super::{Fault, FaultClass as Class, Repeat, Usability, io};
+use crate::error::ConnectFault;
+use mysql::{DriverError, Error};
+use std::error::Error as _;
+
+/// One entry: the number, a part of the text where the number alone does not tell, the
+/// class, and what is known about connection and work beyond what the class says.
+struct Row(u16, &'static str, Class, Option<Usability>, Option<Repeat>);
+
+const fn row(number: u16, class: Class) -> Row {
+    Row(number, "", class, None, None)
+}
+
+/// The first row that fits counts. "Reference" is the MySQL documentation, "Server
+/// Error Message Reference", "MariaDB" the MariaDB documentation, "MariaDB Error
+/// Codes".
+const ROWS: &[Row] = &[
+    // Reference, ER_LOCK_DEADLOCK; "InnoDB Error Handling": the whole transaction is
+    // rolled back, and whatever follows runs outside of it.
+    row(1213, Class::Conflict),
+    // Reference, ER_XA_RBDEADLOCK, and ER_TRANSACTION_ROLLBACK_DURING_COMMIT of group
+    // replication; MariaDB, ER_CHECKREAD under innodb_snapshot_isolation.
+    row(1614, Class::Conflict),
+    row(3101, Class::Conflict),
+    row(1020, Class::Conflict),
+    // Reference, ER_LOCK_WAIT_TIMEOUT; "InnoDB Error Handling": the statement alone is
+    // rolled back; ER_XA_RBTIMEOUT; ER_LOCK_NOWAIT.
+    row(1205, Class::LockTimeout),
+    row(1613, Class::LockTimeout),
+    row(3572, Class::LockTimeout),
+    // Reference, ER_OPTION_PREVENTS_STATEMENT: one number for all options.
+    Row(1290, "read-only", Class::ReadOnly, None, None),
+    Row(1290, "read_only", Class::ReadOnly, None, None),
+    // Reference, ER_READ_ONLY_MODE.
+    row(1836, Class::ReadOnly),
+    // Reference, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION: the caller's own doing.
+    Row(1792, "", Class::ReadOnly, Some(Usability::Usable), Some(Repeat::Permanent)),
+    // Reference, ER_QUERY_INTERRUPTED and ER_QUERY_TIMEOUT; MariaDB,
+    // ER_STATEMENT_TIMEOUT.
+    row(1317, Class::Cancelled),
+    row(3024, Class::Cancelled),
+    row(1969, Class::Cancelled),
+    // Reference, ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS: new clients only.
+    Row(1040, "", Class::Saturated, Some(Usability::Broken), Some(Repeat::NothingSent)),
+    Row(1203, "", Class::Saturated, Some(Usability::Broken), Some(Repeat::NothingSent)),
+    // Reference, ER_USER_LIMIT_REACHED: the same number stands for hourly quotas,
+    // which no waiting heals.
+    Row(
+        1226,
+        "max_user_connections",
+        Class::Saturated,
+        Some(Usability::Broken),
+        Some(Repeat::NothingSent),
+    ),
+    // Reference, ER_SERVER_SHUTDOWN.
+    row(1053, Class::Starting),
+    // MariaDB, ER_CONNECTION_KILLED; Reference, ER_SESSION_WAS_KILLED,
+    // ER_ABORTING_CONNECTION, ER_NEW_ABORTING_CONNECTION, ER_NET_READ_ERROR,
+    // ER_NET_READ_INTERRUPTED, ER_NET_ERROR_ON_WRITE, ER_NET_WRITE_INTERRUPTED.
+    row(1927, Class::Disconnected),
+    row(3169, Class::Disconnected),
+    row(1152, Class::Disconnected),
+    row(1184, Class::Disconnected),
+    row(1158, Class::Disconnected),
+    row(1159, Class::Disconnected),
+    row(1160, Class::Disconnected),
+    row(1161, Class::Disconnected),
+    // Reference, ER_CLIENT_INTERACTION_TIMEOUT: written to an idle session, before the
+    // server could have read the statement that met it.
+    Row(4031, "", Class::Disconnected, None, Some(Repeat::NothingSent)),
+    // Reference, ER_NET_PACKETS_OUT_OF_ORDER.
+    row(1156, Class::Protocol),
+    // "Packet Too Large": the server refuses it and closes the connection.
+    Row(1153, "", Class::Statement, Some(Usability::Broken), None),
+    // Reference, ER_ERROR_DURING_COMMIT.
+    Row(1180, "", Class::Other, Some(Usability::Suspect), Some(Repeat::OutcomeUnknown)),
+    // Reference, ER_UNKNOWN_STMT_HANDLER, ER_NEED_REPREPARE.
+    row(1243, Class::Stale),
+    row(1615, Class::Stale),
+    // Reference, ER_DBACCESS_DENIED_ERROR, ER_ACCESS_DENIED_ERROR,
+    // ER_HOST_NOT_PRIVILEGED, ER_ACCESS_DENIED_NO_PASSWORD_ERROR,
+    // ER_MUST_CHANGE_PASSWORD, ER_MUST_CHANGE_PASSWORD_LOGIN, ER_ACCOUNT_HAS_BEEN_LOCKED,
+    // ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK; MariaDB,
+    // ER_ACCOUNT_HAS_BEEN_LOCKED.
+    row(1044, Class::Authentication),
+    row(1045, Class::Authentication),
+    row(1130, Class::Authentication),
+    row(1698, Class::Authentication),
+    row(1820, Class::Authentication),
+    row(1862, Class::Authentication),
+    row(3118, Class::Authentication),
+    row(3955, Class::Authentication),
+    row(4151, Class::Authentication),
+    // Reference, ER_BAD_DB_ERROR.
+    row(1049, Class::UnknownDatabase),
+    // Reference, ER_HOST_IS_BLOCKED: an administrator must FLUSH HOSTS.
+    row(1129, Class::Configuration),
+];
+
+fn find(number: u16, text: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.0 == number && text.contains(row.1))
+}
+
+/// Classifies any error of the driver, as one of a statement unless it can only be
+/// one of a connect.
+pub(crate) fn fault(error: &Error) -> Fault {
+    match error {
+        Error::MySqlError(server) => by_number(server.code, &server.message),
+        Error::IoError(_) => Class::Disconnected.of_statement(),
+        // The transport failed, or what came is no packet, or not the next one.
+        Error::CodecError(error) => match error.source() {
+            Some(cause) if cause.is::<std::io::Error>() => Class::Disconnected.of_statement(),
+            _ => Class::Protocol.of_statement(),
+        },
+        Error::DriverError(error) => by_driver(error),
+        Error::FromValueError(_) | Error::FromRowError(_) => Class::Usage.of_statement(),
+        Error::UrlError(_) => Fault::of_connect(ConnectFault::Config),
+        // Of TLS, where the driver was built with it.
+        #[allow(unreachable_patterns)]
+        _ => Fault::of_connect(ConnectFault::Tls),
+    }
+}
+
+fn by_number(number: u16, text: &str) -> Fault {
+    let Some(row) = find(number, text) else { return Class::Statement.of_statement() };
+    let fault = row.2.of_statement();
+    let connection = row.3.unwrap_or(fault.connection());
+    fault.with_connection(connection).with_repeat(row.4.unwrap_or(fault.repeat()))
+}
+
+fn by_driver(error: &DriverError) -> Fault {
+    match error {
+        // Found before anything was sent, or in the caller's own values.
+        DriverError::MismatchedStmtParams(..)
+        | DriverError::MixedParams
+        | DriverError::Params(_)
+        | DriverError::BulkExecute(_)
+        | DriverError::ReadOnlyTransNotSupported => Class::Usage.of_statement(),
+        DriverError::ConnectTimeout
+        | DriverError::CouldNotConnect(_)
+        | DriverError::TlsNotSupported
+        | DriverError::UnknownAuthPlugin(_)
+        | DriverError::OldMysqlPasswordDisabled
+        | DriverError::CleartextPluginDisabled => Fault::of_connect(connect_by_driver(error)),
+        _ => Class::Protocol.of_statement(),
+    }
+}
+
+/// Classifies the driver's error of an attempt to connect.
+pub(crate) fn connect_fault(error: &Error) -> ConnectFault {
+    match error {
+        Error::MySqlError(server) => connect_by_number(server.code, &server.message),
+        Error::IoError(error) => io::connect_fault(error),
+        // Its cause is an I/O error, or bytes that are no MySQL protocol.
+        Error::CodecError(_) => ConnectFault::Hangup,
+        Error::DriverError(error) => connect_by_driver(error),
+        Error::UrlError(_) => ConnectFault::Config,
+        _ => ConnectFault::Other,
+    }
+}
+
+fn connect_by_number(number: u16, text: &str) -> ConnectFault {
+    find(number, text).map_or(ConnectFault::Other, |row| row.2.when_connecting())
+}
+
+fn connect_by_driver(error: &DriverError) -> ConnectFault {
+    match error {
+        DriverError::ConnectTimeout | DriverError::Timeout => ConnectFault::TimedOut,
+        DriverError::CouldNotConnect(Some((_, _, kind))) => io::by_kind(*kind),
+        DriverError::TlsNotSupported => ConnectFault::Tls,
+        DriverError::UnknownAuthPlugin(_)
+        | DriverError::OldMysqlPasswordDisabled
+        | DriverError::CleartextPluginDisabled => ConnectFault::Authentication,
+        _ => ConnectFault::Other,
+    }
+}
+
+/// The server's error number, where there is one.
+pub(crate) fn number(error: &Error) -> Option<u16> {
+    match error {
+        Error::MySqlError(server) => Some(server.code),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Number, text, and what they mean for a statement and for a connect.
+    type Case = (u16, &'static str, Class, Usability, Repeat, ConnectFault);
+
+    const CASES: &[Case] = {
+        use ConnectFault::{Authentication, Other, Saturated, Starting};
+        use Repeat::*;
+        use Usability::*;
+        const DENIED: Class = Class::Authentication;
+        &[
+            (1213, "Deadlock found", Class::Conflict, Usable, RolledBack, Other),
+            (1614, "deadlock was detected", Class::Conflict, Usable, RolledBack, Other),
+            (3101, "Plugin instructed", Class::Conflict, Usable, RolledBack, Other),
+            (1020, "Record has changed", Class::Conflict, Usable, RolledBack, Other),
+            (1205, "Lock wait timeout", Class::LockTimeout, Usable, RolledBack, Other),
+            (1613, "took too long", Class::LockTimeout, Usable, RolledBack, Other),
+            (3572, "NOWAIT is set", Class::LockTimeout, Usable, RolledBack, Other),
+            (1290, "the --read-only option", Class::ReadOnly, Suspect, RolledBack, Other),
+            (1290, "running with read_only", Class::ReadOnly, Suspect, RolledBack, Other),
+            (1290, "--max-user-connections", Class::Statement, Usable, Permanent, Other),
+            (1836, "Running in read-only mode", Class::ReadOnly, Suspect, RolledBack, Other),
+            (1792, "READ ONLY transaction", Class::ReadOnly, Usable, Permanent, Other),
+            (1317, "interrupted", Class::Cancelled, Usable, Permanent, Other),
+            (3024, "maximum execution time", Class::Cancelled, Usable, Permanent, Other),
+            (1969, "max_statement_time", Class::Cancelled, Usable, Permanent, Other),
+            (1040, "Too many connections", Class::Saturated, Broken, NothingSent, Saturated),
+            (1203, "max_user_connections", Class::Saturated, Broken, NothingSent, Saturated),
+            (1226, "'max_user_connections'", Class::Saturated, Broken, NothingSent, Saturated),
+            (1226, "'max_connections_per_hour'", Class::Statement, Usable, Permanent, Other),
+            (1053, "shutdown", Class::Starting, Broken, OutcomeUnknown, Starting),
+            (1927, "killed", Class::Disconnected, Broken, OutcomeUnknown, Other),
+            (3169, "killed", Class::Disconnected, Broken, OutcomeUnknown, Other),
+            (1152, "Aborted connection", Class::Disconnected, Broken, OutcomeUnknown, Other),
+            (1184, "Aborted connection", Class::Disconnected, Broken, OutcomeUnknown, Other),
+            (1158, "reading", Class::Disconnected, Broken, OutcomeUnknown, Other),
+            (1159, "reading", Class::Disconnected, Broken, OutcomeUnknown, Other),
+            (1160, "writing", Class::Disconnected, Broken, OutcomeUnknown, Other),
+            (1161, "writing", Class::Disconnected, Broken, OutcomeUnknown, Other),
+            (4031, "inactivity", Class::Disconnected, Broken, NothingSent, Other),
+            (1156, "out of order", Class::Protocol, Broken, OutcomeUnknown, Other),
+            (1153, "max_allowed_packet", Class::Statement, Broken, Permanent, Other),
+            (1180, "during COMMIT", Class::Other, Suspect, OutcomeUnknown, Other),
+            (1243, "Unknown prepared", Class::Stale, Suspect, RolledBack, Other),
+            (1615, "re-prepared", Class::Stale, Suspect, RolledBack, Other),
+            (1044, "access denied", DENIED, Usable, Permanent, Authentication),
+            (1045, "access denied", DENIED, Usable, Permanent, Authentication),
+            (1130, "host is not allowed", DENIED, Usable, Permanent, Authentication),
+            (1698, "access denied", DENIED, Usable, Permanent, Authentication),
+            (1820, "expired", DENIED, Usable, Permanent, Authentication),
+            (1862, "expired", DENIED, Usable, Permanent, Authentication),
+            (3118, "locked", DENIED, Usable, Permanent, Authentication),
+            (3955, "locked for failed log-ins", DENIED, Usable, Permanent, Authentication),
+            (4151, "locked", DENIED, Usable, Permanent, Authentication),
+            (
+                1049,
+                "unknown database",
+                Class::UnknownDatabase,
+                Usable,
+                Permanent,
+                ConnectFault::UnknownDatabase,
+            ),
+            (1129, "blocked", Class::Configuration, Usable, Permanent, ConnectFault::Config),
+            (1062, "duplicate entry", Class::Statement, Usable, Permanent, Other),
+        ]
+    };
+
+    #[test]
+    fn each_number_has_its_class() {
+        for (number, text, class, connection, repeat, connecting) in CASES {
+            let expected = Fault::new(*class, *connection, *repeat);
+            assert_eq!(by_number(*number, text), expected, "{number} {text}");
+            assert_eq!(connect_by_number(*number, text), *connecting, "{number} {text}");
+        }
+    }
+
+    #[test]
+    fn each_row_of_the_table_has_a_case() {
+        for Row(number, part, ..) in ROWS {
+            let tested = |case: &&Case| case.0 == *number && case.1.contains(part);
+            assert!(CASES.iter().any(|case| tested(&case)), "{number} {part}");
+        }
+    }
+
+    #[test]
+    fn a_callers_mistake_leaves_the_connection_usable_and_the_transport_does_not() {
+        let usable = |error: DriverError| fault(&Error::DriverError(error)).connection();
+        assert_eq!(usable(DriverError::MismatchedStmtParams(1, 2)), Usability::Usable);
+        assert_eq!(usable(DriverError::MixedParams), Usability::Usable);
+        assert_eq!(usable(DriverError::PacketOutOfSync), Usability::Broken);
+        assert_eq!(usable(DriverError::UnexpectedPacket), Usability::Broken);
+        let lost = fault(&Error::server_disconnected());
+        assert_eq!((lost.class(), lost.repeat()), (Class::Disconnected, Repeat::OutcomeUnknown));
+    }
+}
