@@ -40,9 +40,10 @@ pub(crate) fn open<D: Driver>(
     let failure = match outcome {
         Ok(parts) if !attempt.is_expired() => {
             drop(socket);
-            let managed = Managed::new(warden, parts, permit, attempt.began(), now);
+            let mut managed = Managed::new(warden, parts, permit, attempt.began(), now);
             let took = now.saturating_duration_since(attempt.began());
             warden.journal().opened(warden.totals(), managed.id(), took);
+            managed.enter_protection(now);
             if managed.is_hidden() {
                 warden.journal().mention_once(warden.totals(), "hidden", HIDDEN, now);
             }

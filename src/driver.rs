@@ -8,7 +8,7 @@ pub use attempt::{Attempt, Expired};
 use crate::config::Knobs;
 use crate::error::{BoxError, ConnectError};
 use crate::limits::ServerLimits;
-use crate::observe::Words;
+use crate::observe::{Protection, Words};
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use std::time::Instant;
 
@@ -179,6 +179,26 @@ pub trait Driver: Send + Sync + 'static {
     /// Reads the server's words from an error that a ping returned. Default: none.
     fn words_of(&self, error: &BoxError) -> Option<Words> {
         let _ = error;
+        None
+    }
+
+    /// Reads the server's parting words over a connection that the other side has
+    /// ended, where the bytes in front of the end are not readable as they lie.
+    ///
+    /// Must not block and must not send. Default: none.
+    fn last_words(
+        &self,
+        connection: &mut Self::Connection,
+        side: &mut Self::Side,
+    ) -> Option<Words> {
+        let _ = (connection, side);
+        None
+    }
+
+    /// Tells how a connection that was just opened is protected on its way to the
+    /// server, without I/O. Default: it does not know.
+    fn protection(&self, connection: &Self::Connection, side: &Self::Side) -> Option<Protection> {
+        let _ = (connection, side);
         None
     }
 

@@ -30,7 +30,7 @@
 //! | `postgres` | a driver for PostgreSQL | `postgres`, `tokio` | no |
 //! | `mysql` | a driver for MySQL and MariaDB | `mysql` | no |
 //! | `sqlite` | a driver for SQLite, with SQLite compiled in | `rusqlite` | no |
-//! | `native-tls` | nothing yet; the name is kept for TLS | none | no |
+//! | `native-tls` | TLS for both server drivers, by the system's library | `native-tls`, `tokio-native-tls` | no |
 //!
 //! # How a check-out goes
 //!
@@ -86,6 +86,10 @@ mod observe;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod preference;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod protection;
 mod query;
 mod r2d2;
 mod reset;
@@ -115,7 +119,9 @@ pub use crate::error::{
 pub use crate::guard::PooledConnection;
 pub use crate::limits::ServerLimits;
 pub use crate::liveness::Descriptor;
-pub use crate::observe::{CloseReason, Closed, Observer, Opened, Snapshot, Words};
+pub use crate::observe::{
+    CloseReason, Closed, Encryption, Observer, Opened, Protection, Snapshot, Words,
+};
 pub use crate::pool::Pool;
 pub use crate::r2d2::{Foreign, ManagedConnection, Manager};
 pub use crate::reset::{Cleaned, Handling, Leftovers, Reset};

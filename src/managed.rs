@@ -18,7 +18,7 @@ use crate::driver::{Driver, Link};
 use crate::fence::Panicked;
 use crate::lifetime;
 use crate::liveness::Descriptor;
-use crate::observe::{CloseReason, Closed, Words};
+use crate::observe::{CloseReason, Closed, Encryption, Words};
 use crate::reset::Handling;
 use crate::watchdog;
 use std::sync::Arc;
@@ -45,6 +45,8 @@ pub(crate) struct Managed<D: Driver> {
     fate: Option<Discard>,
     holder: Arc<Holder>,
     permit: Option<Permit>,
+    /// Law: entered in the counters from here on until the report of its end.
+    encryption: Option<Encryption>,
 }
 
 /// What the driver gave us.
@@ -96,7 +98,23 @@ impl<D: Driver> Managed<D> {
             fate: None,
             holder,
             permit: Some(permit),
+            encryption: None,
         })
+    }
+
+    /// Asks how the connection is protected on its way, enters it in the books, and
+    /// warns once of one that is not.
+    pub(crate) fn enter_protection(&mut self, now: Instant) {
+        let Some(parts) = &self.parts else { return };
+        let told = self.warden.ask(|driver| driver.protection(&parts.connection, &parts.side));
+        let Ok(Some(protection)) = told else { return };
+        let totals = self.warden.totals();
+        totals.enter_protected(protection.encryption);
+        self.encryption = Some(protection.encryption);
+        if let Some(warning) = protection.warning {
+            let id = protection.encryption.as_str();
+            self.warden.journal().warn_once(totals, id, &warning, now);
+        }
     }
 
     #[inline]
@@ -250,6 +268,9 @@ impl<D: Driver> Managed<D> {
 
     fn report(&mut self, now: Instant) {
         self.warden.dismiss(&self.holder);
+        if let Some(encryption) = self.encryption.take() {
+            self.warden.totals().leave_protected(encryption);
+        }
         let fate = self.fate.take().unwrap_or_else(|| Discard::planned(CloseReason::Released));
         let was_idle = !self.holder.is_out();
         let idle = now.saturating_duration_since(self.idle_since);

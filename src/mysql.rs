@@ -5,6 +5,7 @@
 
 mod driver;
 mod limits;
+mod security;
 mod socket_options;
 mod words;
 

@@ -4,12 +4,14 @@
 //! a lock.
 
 mod counters;
+mod encryption;
 mod event;
 mod journal;
 mod reason;
 mod snapshot;
 
 pub(crate) use counters::Counters;
+pub use encryption::{Encryption, Protection};
 pub use event::{Closed, Observer, Opened};
 pub(crate) use journal::Journal;
 pub use reason::{CloseReason, Words};

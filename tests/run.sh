@@ -13,6 +13,7 @@ missing_packages() {
     PATH="$PATH:/usr/sbin" command -v pgbouncer >/dev/null || echo pgbouncer
     PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || echo haproxy
     command -v ip >/dev/null || echo iproute2
+    command -v openssl >/dev/null || echo openssl
     command -v pkg-config >/dev/null || echo pkg-config
     [ -e /usr/include/openssl/ssl.h ] || echo libssl-dev
 }
@@ -44,6 +45,6 @@ install_missing() {
 
 install_missing
 export REQUIRE_SERVERS=1
-features=postgres,mysql,sqlite
+features=postgres,mysql,sqlite,native-tls
 cargo test --workspace --features "$features" --lib --tests "$@"
 cargo test -p poolwarden --features "$features" --doc "$@"

@@ -94,6 +94,7 @@ impl<D: Driver> Managed<D> {
         };
         match self.peek(&link) {
             Look::Fine if self.wants_ping(&link, validation, now) => Look::AskServer,
+            Look::Close(discard) => Look::Close(self.with_last_words(discard)),
             look => look,
         }
     }
@@ -137,6 +138,19 @@ impl<D: Driver> Managed<D> {
         }
     }
 
+    /// Adds what the server said before it ended the connection, if that takes the
+    /// driver to read.
+    #[cold]
+    fn with_last_words(&mut self, discard: Discard) -> Discard {
+        if discard.words.is_some() || !discard.reason.peer_has_ended_it() {
+            return discard;
+        }
+        let Some(parts) = &mut self.parts else { return discard };
+        let (connection, side) = (&mut parts.connection, &mut parts.side);
+        let words = self.warden.ask(|driver| driver.last_words(connection, side)).ok().flatten();
+        words.map_or(discard, Words::into_discard)
+    }
+
     /// Pings; by the deadline it is answered or the connection is to be closed.
     ///
     /// Blocks on the server for at most the deadline. `patience_is_full` says
@@ -177,7 +191,8 @@ impl<D: Driver> Managed<D> {
                 let words = fence(|| warden.driver().words_of(&error)).ok().flatten();
                 let said = || fence(|| error.to_string()).unwrap_or_default();
                 let text = || Words::new("", said(), CloseReason::PingFailed);
-                Err(words.unwrap_or_else(text).into_discard())
+                let found = self.with_last_words(Discard::planned(CloseReason::ServerClosed)).words;
+                Err(words.or(found).unwrap_or_else(text).into_discard())
             }
             Ok(_late) => {
                 if patience_is_full {

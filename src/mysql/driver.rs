@@ -1,15 +1,18 @@
 //! The MySQL and MariaDB driver.
 
-use super::{limits, socket_options, words};
+use super::{limits, security, socket_options, words};
 use crate::driver::{Attempt, Driver, Link, Unsolicited};
 use crate::error::fault::mysql as fault;
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
 use crate::limits::ServerLimits;
 use crate::liveness;
-use crate::observe::Words;
+use crate::observe::{Protection, Words};
+use crate::preference::{Preference, Way};
+use crate::protection::Route;
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use crate::resolve::Resolver;
 use crate::role::Role;
+use crate::tls::{Tls, Verification};
 use mysql::prelude::Queryable;
 use mysql::{ChangeUserOpts, Conn, Opts, OptsBuilder};
 use std::borrow::Cow;
@@ -44,6 +47,15 @@ use std::time::{Duration, Instant};
 pub struct MySql {
     opts: Opts,
     resolver: Resolver,
+    tls: Tls,
+    preference: Preference,
+}
+
+/// What the driver keeps beside each connection.
+#[derive(Debug)]
+pub struct Side {
+    /// `None` over a unix socket, where there is nothing to protect.
+    protection: Option<Protection>,
 }
 
 impl MySql {
@@ -68,12 +80,14 @@ impl MySql {
     /// Makes a driver from the `mysql` driver's own options.
     ///
     /// `prefer_socket` is always switched off: with it the driver would open a
-    /// second connection behind the pool's back.
+    /// second connection behind the pool's back. `ssl_opts` are understood as by
+    /// [`with_tls`](MySql::with_tls): with neither of their dangerous switches as
+    /// `verify-full`, without them as `prefer`.
     ///
     /// # Errors
     ///
     /// [`Config`](crate::ErrorKind::Config): `read_timeout` or `write_timeout` is
-    /// set, or `ssl_opts`.
+    /// set, or `ssl_opts` that cannot work.
     pub fn from_opts(opts: Opts) -> Result<MySql, Error> {
         for (name, value) in
             [("read_timeout", opts.get_read_timeout()), ("write_timeout", opts.get_write_timeout())]
@@ -86,13 +100,43 @@ impl MySql {
                 )));
             }
         }
-        if opts.get_ssl_opts().is_some() {
-            return Err(Error::config(
-                "ssl_opts: TLS is not available in this version of poolwarden; connect without \
-                 it on a network that you trust",
-            ));
-        }
-        Ok(MySql { opts, resolver: Resolver::system() })
+        let tls = security::tls_of(&opts);
+        let (resolver, preference) = (Resolver::system(), Preference::default());
+        MySql { opts, resolver, preference, tls: Tls::default() }.with_tls(tls)
+    }
+
+    /// Says how connections are encrypted, and the server's identity checked.
+    ///
+    /// The default is `sslmode=prefer`: TLS if the server has it, unverified; where
+    /// that is not safe, the pool warns once.
+    ///
+    /// - The `mysql` driver trusts the system's authorities besides
+    ///   `root_certificate`. With `verify-ca` that lets everybody pass who has any
+    ///   certificate of a public authority, which is warned of: use `verify-full`.
+    /// - With `verify-full` and a host name the driver resolves the name by itself
+    ///   and dials its first address only. A resolver of your own is then asked only
+    ///   whether there is such a host.
+    /// - A client's certificate must be [`Pkcs12`](crate::ClientIdentity::Pkcs12).
+    ///
+    /// ```no_run
+    /// use poolwarden::{MySql, Pool, SslMode, Tls};
+    ///
+    /// let tls = Tls::new(SslMode::VerifyFull).root_certificate("/etc/ssl/our-authority.pem");
+    /// let driver = MySql::new("mysql://app:secret@db.example.com/app")?.with_tls(tls)?;
+    /// let pool = Pool::builder().build(driver)?;
+    /// # Ok::<(), poolwarden::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config): it needs the feature `native-tls`, is
+    /// something that MySQL or its driver does not have, two of its knobs contradict
+    /// one another, a file cannot be read, or a unix socket is to have TLS.
+    pub fn with_tls(mut self, tls: Tls) -> Result<MySql, Error> {
+        security::check(&tls, self.opts.get_socket())?;
+        self.tls = tls;
+        self.preference = Preference::default();
+        Ok(self)
     }
 
     /// Replaces the system's resolver of host names.
@@ -108,7 +152,7 @@ impl MySql {
         self
     }
 
-    fn dial_tcp(&self, attempt: &Attempt) -> Result<Conn, ConnectError> {
+    fn dial_tcp(&self, attempt: &Attempt) -> Result<(Conn, Side), ConnectError> {
         attempt.enter(Phase::Resolving);
         let host = self.opts.get_ip_or_hostname();
         let port = self.opts.get_tcp_port();
@@ -119,6 +163,10 @@ impl MySql {
                     if timed_out { ConnectFault::TimedOut } else { ConnectFault::UnknownHost };
                 ConnectError::new(fault, format!("{host}:{port}")).with_source(error)
             })?;
+        if self.tls.verification() == Verification::Host {
+            // The driver compares the certificate with what it is told to dial.
+            return self.dial_host(&host, &host, addresses[0], attempt);
+        }
         let mut last = None;
         for address in addresses {
             // The driver reads an IPv6 address as a URL does: in brackets.
@@ -126,14 +174,38 @@ impl MySql {
                 SocketAddr::V4(address) => address.ip().to_string(),
                 SocketAddr::V6(address) => format!("[{}]", address.ip()),
             };
-            let one = OptsBuilder::from_opts(self.opts.clone()).ip_or_hostname(Some(ip));
-            match self.dial(one, &address.to_string(), attempt) {
-                Ok(connection) => return Ok(connection),
+            match self.dial_host(&host, &ip, address, attempt) {
+                Ok(connected) => return Ok(connected),
                 Err(error) if is_final(error.fault()) || attempt.is_expired() => return Err(error),
                 Err(error) => last = Some(error),
             }
         }
         Err(last.unwrap_or_else(|| ConnectError::new(ConnectFault::UnknownHost, &*host)))
+    }
+
+    /// Dials what the driver is told as the host, one address of it.
+    fn dial_host(
+        &self,
+        host: &str,
+        told: &str,
+        address: SocketAddr,
+        attempt: &Attempt,
+    ) -> Result<(Conn, Side), ConnectError> {
+        self.preference.dial(self.tls.mode, host, attempt, |way| {
+            let ssl = if way == Way::Tls { security::ssl_opts(&self.tls) } else { None };
+            let opts =
+                OptsBuilder::from_opts(self.opts.clone()).ip_or_hostname(Some(told)).ssl_opts(ssl);
+            let connection = self.dial(opts, &address.to_string(), attempt)?;
+            let route = Route {
+                place: format!("{host}:{}", address.port()),
+                address: address.ip(),
+                tls: &self.tls,
+                encrypted: way == Way::Tls,
+                why: if let Way::Plain(why) = way { why } else { None },
+                trusts_system: true,
+            };
+            Ok((connection, Side { protection: Some(route.protection()) }))
+        })
     }
 
     fn dial(
@@ -206,7 +278,7 @@ impl fmt::Debug for MySql {
 
 impl Driver for MySql {
     type Connection = Conn;
-    type Side = ();
+    type Side = Side;
 
     fn label(&self) -> String {
         let place = match self.opts.get_socket() {
@@ -216,32 +288,34 @@ impl Driver for MySql {
         format!("mysql {place}/{}", self.opts.get_db_name().unwrap_or_default())
     }
 
-    fn connect(&self, attempt: &Attempt) -> Result<(Conn, ()), ConnectError> {
-        let connection = match self.opts.get_socket() {
-            Some(path) => self.dial(OptsBuilder::from_opts(self.opts.clone()), path, attempt),
-            None => self.dial_tcp(attempt),
-        }?;
-        Ok((connection, ()))
+    fn connect(&self, attempt: &Attempt) -> Result<(Conn, Side), ConnectError> {
+        let Some(path) = self.opts.get_socket() else { return self.dial_tcp(attempt) };
+        let opts = OptsBuilder::from_opts(self.opts.clone()).ssl_opts(None);
+        Ok((self.dial(opts, path, attempt)?, Side { protection: None }))
     }
 
-    fn ping(&self, connection: &mut Conn, (): &mut (), _: Instant) -> Result<(), BoxError> {
+    fn ping(&self, connection: &mut Conn, _: &mut Side, _: Instant) -> Result<(), BoxError> {
         Ok(connection.ping()?)
     }
 
     fn is_writable(
         &self,
         connection: &mut Conn,
-        (): &mut (),
+        _: &mut Side,
         _: Instant,
     ) -> Result<bool, BoxError> {
         Ok(takes_writes(connection)?)
     }
 
-    fn link<'a>(&self, connection: &'a Conn, (): &'a ()) -> Link<'a> {
+    fn link<'a>(&self, connection: &'a Conn, _: &'a Side) -> Link<'a> {
         Link::Socket(liveness::borrow(connection))
     }
 
-    fn leftovers(&self, _: &mut Conn, (): &mut (), handling: Handling, reset: Reset) -> Leftovers {
+    fn protection(&self, _: &Conn, side: &Side) -> Option<Protection> {
+        side.protection.clone()
+    }
+
+    fn leftovers(&self, _: &mut Conn, _: &mut Side, handling: Handling, reset: Reset) -> Leftovers {
         // The driver does not tell what a statement has changed; a guard that was
         // never borrowed mutably has run none.
         if reset == Reset::None || handling == Handling::Untouched {
@@ -257,7 +331,7 @@ impl Driver for MySql {
     fn reset(
         &self,
         connection: &mut Conn,
-        (): &mut (),
+        _: &mut Side,
         handling: Handling,
         _: Reset,
     ) -> Result<Cleaned, BoxError> {
@@ -278,14 +352,14 @@ impl Driver for MySql {
 
     /// The protocol has no unasked-for data that is harmless: the next query would
     /// take it for its own answer.
-    fn unsolicited(&self, (): &(), _: &[u8]) -> Unsolicited {
+    fn unsolicited(&self, _: &Side, _: &[u8]) -> Unsolicited {
         Unsolicited::Discard
     }
 
     fn server_limits(
         &self,
         connection: &mut Conn,
-        (): &mut (),
+        _: &mut Side,
         _: Instant,
     ) -> Result<Option<ServerLimits>, BoxError> {
         limits::read(connection).map(Some)

@@ -1,7 +1,8 @@
 //! Running totals, kept by atomics: relaxed, because no decision hangs on them.
 
+use super::encryption::Encryption;
 use super::reason::CloseReason;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The running totals of one pool or manager.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Counters {
     panics: AtomicU64,
     resets: AtomicU64,
     rolled_back: AtomicU64,
+    /// Open connections by how they are protected: levels, not totals.
+    protected: [AtomicU32; Encryption::ALL.len()],
 }
 
 impl Counters {
@@ -33,7 +36,24 @@ impl Counters {
             panics: AtomicU64::new(0),
             resets: AtomicU64::new(0),
             rolled_back: AtomicU64::new(0),
+            protected: [const { AtomicU32::new(0) }; Encryption::ALL.len()],
         }
+    }
+
+    /// A connection that is protected so was opened.
+    pub(crate) fn enter_protected(&self, how: Encryption) {
+        self.protected[how as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Law: called once for each connection that was entered.
+    pub(crate) fn leave_protected(&self, how: Encryption) {
+        self.protected[how as usize].fetch_sub(1, Relaxed);
+    }
+
+    /// How the least protected of the open connections is protected.
+    pub(crate) fn weakest_protection(&self) -> Option<Encryption> {
+        let is_present = |how: &Encryption| self.protected[*how as usize].load(Relaxed) > 0;
+        Encryption::ALL.into_iter().find(is_present)
     }
 
     pub(crate) fn count_opened(&self) {

@@ -159,6 +159,13 @@ impl Journal {
         });
     }
 
+    /// Warns of something once in the life of the pool.
+    pub(crate) fn warn_once(&self, totals: &Counters, id: &'static str, text: &str, now: Instant) {
+        if self.is_first(id, now) {
+            self.warn(totals, text);
+        }
+    }
+
     /// Mentions something once in the life of the pool.
     pub(crate) fn mention_once(
         &self,
@@ -167,19 +174,20 @@ impl Journal {
         text: &str,
         now: Instant,
     ) {
-        let first = {
-            let mut bursts = self.bursts.lock();
-            let known = bursts.iter().any(|burst| burst.kind == Kind::Once(id));
-            if !known {
-                bursts.push(Burst { kind: Kind::Once(id), logged: now, latest: now, silent: 0 });
-            }
-            !known
-        };
-        if first {
+        if self.is_first(id, now) {
             self.speak(totals, || {
                 log::info!(target: TARGET, pool = self.pool.as_str(); "pool {}: {text}", self.pool);
             });
         }
+    }
+
+    fn is_first(&self, id: &'static str, now: Instant) -> bool {
+        let mut bursts = self.bursts.lock();
+        let known = bursts.iter().any(|burst| burst.kind == Kind::Once(id));
+        if !known {
+            bursts.push(Burst { kind: Kind::Once(id), logged: now, latest: now, silent: 0 });
+        }
+        !known
     }
 
     /// Returns how many events were silent before this one, if it is to be logged.

@@ -1,6 +1,7 @@
 //! A pool's state at one moment, for people and for metrics.
 
 use super::counters::Counters;
+use super::encryption::Encryption;
 use super::reason::CloseReason;
 use crate::error::Levels;
 use std::fmt;
@@ -31,6 +32,10 @@ pub struct Snapshot {
     pub abandoned: u32,
     /// Level: callers that wait for a connection.
     pub waiting: u32,
+    /// Level: how the least protected of the open connections is protected on its
+    /// way; `None` if there is none that leaves this computer's own sockets and
+    /// memory, or the driver does not say.
+    pub encryption: Option<Encryption>,
     /// Total: connections opened.
     pub opened: u64,
     /// Total: attempts to open a connection.
@@ -66,6 +71,7 @@ impl Snapshot {
             closing: levels.closing,
             abandoned,
             waiting: levels.waiting,
+            encryption: totals.weakest_protection(),
             opened: totals.opened(),
             connect_attempts: totals.connect_attempts(),
             connect_failures: totals.connect_failures(),
@@ -118,6 +124,9 @@ impl fmt::Display for Snapshot {
             self.peeks,
             self.pings
         )?;
+        if let Some(encryption) = self.encryption {
+            write!(f, ", encryption {encryption}")?;
+        }
         if self.abandoned > 0 {
             write!(f, ", abandoned {}", self.abandoned)?;
         }

@@ -1,6 +1,7 @@
 //! The connector that the driver calls with the raw socket, before the first byte.
 
 use super::ledger::Ledger;
+use super::negotiation::{self, Demand};
 use super::wire::Wire;
 use crate::driver::Attempt;
 use crate::error::{BoxError, Phase};
@@ -9,24 +10,41 @@ use parking_lot::Mutex;
 use postgres::Socket;
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The connector of one dial or one cancel request.
 #[derive(Clone)]
 pub(super) struct Connector {
     attempt: Attempt,
+    demand: Demand,
+    /// The name that the server's certificate must be for.
+    host: String,
+    encrypted: Arc<AtomicBool>,
     /// A descriptor of our own for the socket that was connected last.
     seen: Arc<Mutex<Option<Descriptor>>>,
     ledger: Arc<Ledger>,
 }
 
 impl Connector {
-    pub(super) fn new(attempt: &Attempt) -> Connector {
-        let ledger = Arc::new(Ledger::new());
-        Connector { attempt: attempt.clone(), seen: Arc::default(), ledger }
+    pub(super) fn new(attempt: &Attempt, demand: Demand) -> Connector {
+        Connector {
+            attempt: attempt.clone(),
+            demand,
+            host: String::new(),
+            encrypted: Arc::default(),
+            seen: Arc::default(),
+            ledger: Arc::new(Ledger::new()),
+        }
+    }
+
+    /// Tells whether the stream that was made is TLS.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.encrypted.load(Relaxed)
     }
 
     /// A descriptor of our own for the socket that was connected.
@@ -39,7 +57,9 @@ impl Connector {
         Arc::clone(&self.ledger)
     }
 
-    fn take_over(&self, socket: Socket) -> Result<Wire, BoxError> {
+    /// The watchdog knows the socket before the first byte, so that nothing that
+    /// follows can outlast the attempt.
+    async fn take_over(self, socket: Socket) -> Result<Wire, BoxError> {
         self.attempt.enter(Phase::Handshaking);
         let descriptor = descriptor_of(&socket);
         self.seen.lock().clone_from(&descriptor);
@@ -48,7 +68,9 @@ impl Connector {
             // On loopback a client may be given the very port that it connects to.
             self.attempt.abort_if_self_connected();
         }
-        Ok(Wire::plain(socket, self.ledger()))
+        let stream = negotiation::meet(self.demand, self.host, socket).await?;
+        self.encrypted.store(stream.is_encrypted(), Relaxed);
+        Ok(Wire::new(stream, self.ledger))
     }
 }
 
@@ -57,18 +79,18 @@ impl MakeTlsConnect<Socket> for Connector {
     type TlsConnect = Connector;
     type Error = Infallible;
 
-    fn make_tls_connect(&mut self, _host: &str) -> Result<Connector, Infallible> {
-        Ok(self.clone())
+    fn make_tls_connect(&mut self, host: &str) -> Result<Connector, Infallible> {
+        Ok(Connector { host: host.to_owned(), ..self.clone() })
     }
 }
 
 impl TlsConnect<Socket> for Connector {
     type Stream = Wire;
     type Error = BoxError;
-    type Future = Ready<Result<Wire, BoxError>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Wire, BoxError>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
-        ready(self.take_over(socket))
+        Box::pin(self.take_over(socket))
     }
 }
 

@@ -3,17 +3,23 @@
 use super::connector::Connector;
 use super::hosts::{self, Target};
 use super::ledger::Ledger;
+use super::negotiation::Refusal;
+use super::security::Security;
 use super::{asynchrony, cleaning, limits, unix, words};
 use crate::driver::{Attempt, Canceller, Driver, Link, Unsolicited};
 use crate::error::fault::postgres as fault;
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
 use crate::limits::ServerLimits;
 use crate::liveness::Descriptor;
-use crate::observe::{CloseReason, Words};
+use crate::observe::{CloseReason, Encryption, Protection, Words};
+use crate::preference::{Preference, Way};
+use crate::protection::Route;
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use crate::resolve::Resolver;
-use postgres::config::SslMode;
+use crate::tls::Tls;
+use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -49,6 +55,8 @@ pub struct Postgres {
     config: Config,
     targets: Vec<Target>,
     resolver: Resolver,
+    security: Arc<Security>,
+    preference: Preference,
 }
 
 /// What the driver keeps beside each connection.
@@ -57,9 +65,16 @@ pub struct Side {
     /// What our stream knows. There is none over unix sockets, which do not go
     /// through our connector; a cancel request goes the way of its connection.
     ledger: Option<Arc<Ledger>>,
+    /// `None` over a unix socket, where there is nothing to protect.
+    protection: Option<Protection>,
 }
 
 impl Side {
+    fn is_encrypted(&self) -> bool {
+        let protection = self.protection.as_ref();
+        protection.is_some_and(|protection| protection.encryption != Encryption::Plain)
+    }
+
     /// The error with which the server ended the session, if our stream saw it.
     pub(crate) fn fatal(&self) -> Option<Words> {
         self.ledger.as_ref()?.fatal()
@@ -79,7 +94,7 @@ impl Postgres {
     /// # Errors
     ///
     /// [`Config`](crate::ErrorKind::Config): it cannot be read, names no host, or
-    /// asks for TLS.
+    /// asks for TLS that cannot work.
     pub fn new(text: &str) -> Result<Postgres, Error> {
         let config = text.parse::<Config>().map_err(|error| {
             Error::config("the PostgreSQL connection string cannot be read").with_source(error)
@@ -89,20 +104,44 @@ impl Postgres {
 
     /// Makes a driver from the `postgres` driver's own configuration.
     ///
-    /// A notice callback set on it is not taken over; notices go to the log.
+    /// A notice callback set on it is not taken over; notices go to the log. What
+    /// it says about TLS is understood as by [`with_tls`](Postgres::with_tls).
     ///
     /// # Errors
     ///
     /// As [`new`](Postgres::new).
     pub fn from_config(config: Config) -> Result<Postgres, Error> {
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(Error::config(
-                "sslmode=require: TLS is not available in this version of poolwarden; use \
-                 sslmode=disable or prefer on a network that you trust",
-            ));
-        }
         let targets = hosts::targets(&config)?;
-        Ok(Postgres { config, targets, resolver: Resolver::system() })
+        let security = Arc::new(Security::new(hosts::tls_of(&config))?);
+        let (resolver, preference) = (Resolver::system(), Preference::default());
+        Ok(Postgres { config, targets, resolver, security, preference })
+    }
+
+    /// Says how connections are encrypted, and the server's identity checked.
+    ///
+    /// The default is what the configuration says, and else `sslmode=prefer`: TLS
+    /// if the server has it, unverified; where that is not safe, the pool warns
+    /// once. Over a unix socket nothing of this is used, as with libpq. Files of
+    /// certificates and keys that have changed are read again for the connections
+    /// that are opened afterwards.
+    ///
+    /// ```no_run
+    /// use poolwarden::{Pool, Postgres, SslMode, Tls};
+    ///
+    /// let tls = Tls::new(SslMode::VerifyFull).root_certificate("/etc/ssl/our-authority.pem");
+    /// let driver = Postgres::new("postgres://app:secret@db.example.com/app")?.with_tls(tls)?;
+    /// let pool = Pool::builder().build(driver)?;
+    /// # Ok::<(), poolwarden::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config): it needs the feature `native-tls`, two
+    /// of its knobs contradict one another, or a file cannot be read.
+    pub fn with_tls(mut self, tls: Tls) -> Result<Postgres, Error> {
+        self.security = Arc::new(Security::new(tls)?);
+        self.preference = Preference::default();
+        Ok(self)
     }
 
     /// Replaces the system's resolver of host names.
@@ -146,16 +185,40 @@ impl Postgres {
         address: SocketAddr,
         attempt: &Attempt,
     ) -> Result<(Client, Side), ConnectError> {
+        let mode = self.security.tls.mode;
+        self.preference
+            .dial(mode, host, attempt, |way| self.dial_this_way(host, address, attempt, way))
+    }
+
+    fn dial_this_way(
+        &self,
+        host: &str,
+        address: SocketAddr,
+        attempt: &Attempt,
+        way: Way<'_>,
+    ) -> Result<(Client, Side), ConnectError> {
         attempt.enter(Phase::Connecting);
-        let mut config = hosts::for_address(&self.config, host, address.ip(), address.port());
+        let mut config = hosts::for_address(&self.config, &self.security.tls, host, address);
         hosts::want(&mut config, attempt.role());
         config.connect_timeout(self.time_for_tcp(attempt));
         hosts::add_tcp_options(&mut config, attempt.tcp());
-        let connector = Connector::new(attempt);
+        let demand = self.security.demand(way).map_err(|error| {
+            ConnectError::new(ConnectFault::Tls, address.to_string()).with_source(error)
+        })?;
+        let connector = Connector::new(attempt, demand);
         let client = config
             .connect(connector.clone())
             .map_err(|error| self.failure(&address.to_string(), error))?;
-        Ok((client, Side { socket: connector.socket(), ledger: Some(connector.ledger()) }))
+        let route = Route {
+            place: format!("{host}:{}", address.port()),
+            address: address.ip(),
+            tls: &self.security.tls,
+            encrypted: connector.is_encrypted(),
+            why: if let Way::Plain(why) = way { why } else { None },
+            trusts_system: false,
+        };
+        let (ledger, protection) = (Some(connector.ledger()), Some(route.protection()));
+        Ok((client, Side { socket: connector.socket(), ledger, protection }))
     }
 
     fn dial_unix(
@@ -166,13 +229,13 @@ impl Postgres {
     ) -> Result<(Client, Side), ConnectError> {
         attempt.enter(Phase::Handshaking);
         let path = folder.join(format!(".s.PGSQL.{port}"));
-        let mut config = hosts::for_socket(&self.config, folder, port);
+        let mut config = hosts::for_socket(&self.config, &self.security.tls, folder, port);
         hosts::want(&mut config, attempt.role());
         config.connect_timeout(self.time_for_tcp(attempt));
         let connected = unix::watched(&path, attempt, || config.connect(NoTls));
         let (client, socket) =
             connected.map_err(|error| self.failure(&path.display().to_string(), error))?;
-        Ok((client, Side { socket, ledger: None }))
+        Ok((client, Side { socket, ledger: None, protection: None }))
     }
 
     /// The driver bounds the TCP connect only, and takes no zero.
@@ -182,7 +245,9 @@ impl Postgres {
     }
 
     fn failure(&self, target: &str, error: postgres::Error) -> ConnectError {
-        let failure = ConnectError::new(fault::connect_fault(&error), target);
+        let refusal = error.source().and_then(|cause| cause.downcast_ref::<Refusal>());
+        let fault = refusal.map_or_else(|| fault::connect_fault(&error), |cause| cause.fault());
+        let failure = ConnectError::new(fault, target);
         let failure = match error.code() {
             Some(code) => failure.with_code(code.code()),
             None => failure,
@@ -298,11 +363,26 @@ impl Driver for Postgres {
         words::of(error.downcast_ref::<postgres::Error>()?)
     }
 
+    /// Turns the driver's connection once, which reads what lies there and sends
+    /// nothing.
+    fn last_words(&self, client: &mut Client, side: &mut Side) -> Option<Words> {
+        if side.is_encrypted() && asynchrony::thread_may_block() {
+            let mut notifications = client.notifications();
+            let _ = notifications.timeout_iter(Duration::ZERO).next();
+        }
+        side.fatal()
+    }
+
+    fn protection(&self, _: &Client, side: &Side) -> Option<Protection> {
+        side.protection.clone()
+    }
+
     /// Without TLS the first byte is a message's type: `A` (a notification) and `S`
     /// (a parameter) are harmless; an error, or a notice that ends sessions, is
-    /// not. Anything else is asked about.
-    fn unsolicited(&self, _: &Side, bytes: &[u8]) -> Unsolicited {
+    /// not. Anything else, a record of TLS above all, is asked about.
+    fn unsolicited(&self, side: &Side, bytes: &[u8]) -> Unsolicited {
         match bytes.first() {
+            _ if side.is_encrypted() => Unsolicited::Ping,
             Some(b'A' | b'S') => Unsolicited::Keep,
             Some(b'E') => Unsolicited::Discard,
             Some(b'N') => match words::read(bytes).map(|words| words.reason) {
@@ -332,10 +412,14 @@ impl Driver for Postgres {
     fn canceller(&self, client: &Client, side: &Side) -> Option<Canceller> {
         let token = client.cancel_token();
         let by_connector = side.ledger.is_some();
+        let encrypted = side.is_encrypted();
+        let security = Arc::clone(&self.security);
         Some(Box::new(move |attempt| {
             // A cancel is a hint: what it could not do, the cut that follows does.
             let _ = if by_connector {
-                token.cancel_query(Connector::new(attempt))
+                let way = if encrypted { Way::Tls } else { Way::Plain(None) };
+                let Ok(demand) = security.demand(way) else { return };
+                token.cancel_query(Connector::new(attempt, demand))
             } else {
                 token.cancel_query(NoTls)
             };

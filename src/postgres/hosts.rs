@@ -6,9 +6,10 @@
 use crate::error::Error;
 use crate::role::Role;
 use crate::tcp::TcpOptions;
+use crate::tls::{self, Tls};
 use postgres::Config;
-use postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
-use std::net::IpAddr;
+use postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation, TargetSessionAttrs};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// One host of a configuration.
@@ -64,9 +65,10 @@ pub(super) fn targets(config: &Config) -> Result<Vec<Target>, Error> {
 
 /// The configuration for one address of one host: the driver's own, with the
 /// switches that make it hand our connector the raw socket.
-pub(super) fn for_address(config: &Config, host: &str, address: IpAddr, port: u16) -> Config {
+pub(super) fn for_address(config: &Config, tls: &Tls, host: &str, address: SocketAddr) -> Config {
     let mut one = without_hosts(config);
-    one.host(host).hostaddr(address).port(port);
+    one.host(host).hostaddr(address.ip()).port(address.port());
+    one.channel_binding(binding_of(tls));
     one.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
     one
 }
@@ -91,8 +93,9 @@ pub(super) fn add_tcp_options(config: &mut Config, options: TcpOptions) {
 }
 
 /// The configuration for one unix socket, which our connector is not called for.
-pub(super) fn for_socket(config: &Config, folder: &Path, port: u16) -> Config {
+pub(super) fn for_socket(config: &Config, tls: &Tls, folder: &Path, port: u16) -> Config {
     let mut one = without_hosts(config);
+    one.channel_binding(binding_of(tls));
     one.host_path(folder).port(port).ssl_mode(SslMode::Disable);
     one
 }
@@ -134,8 +137,35 @@ fn without_hosts(config: &Config) -> Config {
         copy.keepalives_retries(retries);
     }
     copy.target_session_attrs(config.get_target_session_attrs());
-    copy.channel_binding(config.get_channel_binding());
     copy
+}
+
+/// What a configuration of the driver's own says about TLS.
+pub(super) fn tls_of(config: &Config) -> Tls {
+    let mode = match config.get_ssl_mode() {
+        SslMode::Disable => tls::SslMode::Disable,
+        SslMode::Prefer => tls::SslMode::Prefer,
+        _ => tls::SslMode::Require,
+    };
+    let binding = match config.get_channel_binding() {
+        ChannelBinding::Disable => tls::ChannelBinding::Disable,
+        ChannelBinding::Prefer => tls::ChannelBinding::Prefer,
+        _ => tls::ChannelBinding::Require,
+    };
+    let negotiation = match config.get_ssl_negotiation() {
+        SslNegotiation::Direct => tls::SslNegotiation::Direct,
+        _ => tls::SslNegotiation::Postgres,
+    };
+    Tls::new(mode).channel_binding(binding).negotiation(negotiation)
+}
+
+/// The driver's word for a channel binding.
+fn binding_of(tls: &Tls) -> ChannelBinding {
+    match tls.channel_binding {
+        tls::ChannelBinding::Disable => ChannelBinding::Disable,
+        tls::ChannelBinding::Prefer => ChannelBinding::Prefer,
+        tls::ChannelBinding::Require => ChannelBinding::Require,
+    }
 }
 
 #[cfg(test)]

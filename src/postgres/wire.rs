@@ -3,7 +3,7 @@
 
 use super::frames::Frames;
 use super::ledger::{Ledger, WANTED};
-use postgres::Socket;
+use super::stream::Stream;
 use postgres::tls::{ChannelBinding, TlsStream};
 use std::io;
 use std::pin::Pin;
@@ -13,16 +13,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The byte stream of one connection.
 pub(super) struct Wire {
-    socket: Socket,
+    stream: Stream,
     from_server: Frames,
     from_client: Frames,
     ledger: Arc<Ledger>,
 }
 
 impl Wire {
-    pub(super) fn plain(socket: Socket, ledger: Arc<Ledger>) -> Wire {
+    pub(super) fn new(stream: Stream, ledger: Arc<Ledger>) -> Wire {
         let (from_server, from_client) = (Frames::of_server(WANTED), Frames::of_client());
-        Wire { socket, from_server, from_client, ledger }
+        Wire { stream, from_server, from_client, ledger }
     }
 
     fn note_received(&mut self, bytes: &[u8]) {
@@ -45,7 +45,7 @@ impl Wire {
 
 impl TlsStream for Wire {
     fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
+        self.stream.channel_binding()
     }
 }
 
@@ -56,7 +56,7 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.socket).poll_read(context, buffer);
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         self.note_received(&buffer.filled()[before..]);
         polled
     }
@@ -68,7 +68,7 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         if let Poll::Ready(Ok(taken)) = polled {
             self.note_sent(&bytes[..taken]);
         }
@@ -76,10 +76,10 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -17,7 +17,7 @@ const ROWS: &[&[&str]] = &[
     &["closer"],
     &["watchdog"],
     &["postgres", "mysql", "sqlite"],
-    &["resolve"],
+    &["resolve", "preference", "protection"],
     &["driver"],
     &["observe", "budget", "liveness"],
     &[

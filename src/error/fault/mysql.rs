@@ -98,6 +98,8 @@ const ROWS: &[Row] = &[
     row(1049, Class::UnknownDatabase),
     // Reference, ER_HOST_IS_BLOCKED: an administrator must FLUSH HOSTS.
     row(1129, Class::Configuration),
+    // Reference, ER_SECURE_TRANSPORT_REQUIRED: the server takes no client without TLS.
+    row(3159, Class::Configuration),
 ];
 
 fn find(number: u16, text: &str) -> Option<&'static Row> {
@@ -158,6 +160,8 @@ pub(crate) fn connect_fault(error: &Error) -> ConnectFault {
         Error::CodecError(_) => ConnectFault::Hangup,
         Error::DriverError(error) => connect_by_driver(error),
         Error::UrlError(_) => ConnectFault::Config,
+        #[cfg(feature = "native-tls")]
+        Error::TlsError(_) => ConnectFault::Tls,
         _ => ConnectFault::Other,
     }
 }
@@ -251,6 +255,7 @@ mod tests {
                 ConnectFault::UnknownDatabase,
             ),
             (1129, "blocked", Class::Configuration, Usable, Permanent, ConnectFault::Config),
+            (3159, "insecure", Class::Configuration, Usable, Permanent, ConnectFault::Config),
             (1062, "duplicate entry", Class::Statement, Usable, Permanent, Other),
         ]
     };

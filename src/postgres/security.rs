@@ -1,0 +1,141 @@
+//! What a configuration's TLS comes to at each dial: the library's own connector,
+//! made anew when one of its files has changed.
+
+use super::negotiation::Demand;
+use crate::error::{BoxError, Error};
+use crate::preference::Way;
+use crate::tls::{SslMode, Tls};
+
+#[cfg(feature = "native-tls")]
+use {
+    super::negotiation::ALPN,
+    crate::tls::{self, ClientIdentity, SslNegotiation, Verification},
+    native_tls::TlsConnector,
+    parking_lot::Mutex,
+    std::path::PathBuf,
+    std::time::SystemTime,
+};
+
+/// The TLS of one driver.
+pub(super) struct Security {
+    pub(super) tls: Tls,
+    /// Making one reads all authorities of the system, some milliseconds: it is kept.
+    #[cfg(feature = "native-tls")]
+    made: Mutex<Option<Made>>,
+}
+
+#[cfg(feature = "native-tls")]
+struct Made {
+    connector: TlsConnector,
+    stamps: Vec<Stamp>,
+}
+
+/// A file as it was when it was read.
+#[cfg(feature = "native-tls")]
+type Stamp = Option<(SystemTime, u64)>;
+
+impl Security {
+    /// Checks it, and reads its files if TLS is wanted.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config): it cannot work.
+    pub(super) fn new(tls: Tls) -> Result<Security, Error> {
+        tls.check()?;
+        let security = Security {
+            tls,
+            #[cfg(feature = "native-tls")]
+            made: Mutex::new(None),
+        };
+        if security.tls.mode != SslMode::Disable {
+            security.demand(Way::Tls).map_err(|error| match error.downcast::<Error>() {
+                Ok(error) => *error,
+                Err(error) => Error::config("TLS cannot be set up").with_source(error),
+            })?;
+        }
+        Ok(security)
+    }
+
+    /// What a dial that goes this way wants of its socket.
+    ///
+    /// Files that have changed are read again; while they cannot be read, in the
+    /// middle of being replaced perhaps, the last good ones stay in use.
+    #[cfg(feature = "native-tls")]
+    pub(super) fn demand(&self, way: Way<'_>) -> Result<Demand, BoxError> {
+        if way != Way::Tls {
+            return Ok(Demand::Plain);
+        }
+        Ok(Demand::Tls {
+            connector: self.connector()?.into(),
+            direct: self.tls.negotiation == SslNegotiation::Direct,
+            or_plain: self.tls.mode == SslMode::Prefer,
+        })
+    }
+
+    /// Without the feature nothing but plain gets past the check.
+    #[cfg(not(feature = "native-tls"))]
+    #[allow(clippy::unnecessary_wraps, clippy::unused_self)]
+    pub(super) fn demand(&self, _: Way<'_>) -> Result<Demand, BoxError> {
+        Ok(Demand::Plain)
+    }
+}
+
+#[cfg(feature = "native-tls")]
+impl Security {
+    fn connector(&self) -> Result<TlsConnector, BoxError> {
+        let stamps = self.stamps();
+        let kept = self.made.lock().as_ref().map(|made| {
+            let is_current = made.stamps == stamps;
+            (made.connector.clone(), is_current)
+        });
+        match kept {
+            Some((connector, true)) => Ok(connector),
+            Some((old, false)) => Ok(self.make(stamps).unwrap_or(old)),
+            None => self.make(stamps),
+        }
+    }
+
+    fn make(&self, stamps: Vec<Stamp>) -> Result<TlsConnector, BoxError> {
+        let connector = build(&self.tls)?;
+        *self.made.lock() = Some(Made { connector: connector.clone(), stamps });
+        Ok(connector)
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        let own: [Option<&PathBuf>; 2] = match &self.tls.identity {
+            Some(ClientIdentity::Pem { certificate, key }) => [Some(certificate), Some(key)],
+            Some(ClientIdentity::Pkcs12 { archive, .. }) => [Some(archive), None],
+            None => [None, None],
+        };
+        let paths = own.into_iter().chain([self.tls.root_certificate.as_ref()]).flatten();
+        let stamp = |path: &PathBuf| {
+            let data = std::fs::metadata(path).ok()?;
+            Some((data.modified().ok()?, data.len()))
+        };
+        paths.map(stamp).collect()
+    }
+}
+
+#[cfg(feature = "native-tls")]
+fn build(tls: &Tls) -> Result<TlsConnector, BoxError> {
+    let mut builder = TlsConnector::builder();
+    let verification = tls.verification();
+    builder.danger_accept_invalid_certs(verification == Verification::Nothing);
+    builder.danger_accept_invalid_hostnames(verification != Verification::Host);
+    if let Some(path) = &tls.root_certificate
+        && verification != Verification::Nothing
+    {
+        // Otherwise they would only be added to those of the system.
+        builder.disable_built_in_roots(true);
+        for root in tls::roots(path)? {
+            builder.add_root_certificate(root);
+        }
+    }
+    if let Some(identity) = &tls.identity {
+        builder.identity(tls::identity(identity)?);
+    }
+    if tls.negotiation == SslNegotiation::Direct {
+        builder.request_alpns(&[ALPN]);
+    }
+    Ok(builder.build()?)
+}
