@@ -171,6 +171,20 @@ impl<D: Driver> Builder<D> {
         self
     }
 
+    /// Sets how many prepared statements each PostgreSQL connection keeps for the
+    /// pool's own queries, those used last.
+    ///
+    /// A count, 0 to 10 000; default
+    /// [`DEFAULT_STATEMENT_CACHE`](crate::config::DEFAULT_STATEMENT_CACHE), 100. 0
+    /// is off: each query is prepared anew, at the price of one more round trip.
+    /// Texts above 16 KiB are never kept. Raise it if a program has more different
+    /// statements than that; lower it if the server is short of memory. Drivers of
+    /// other databases have caches of their own.
+    pub fn statement_cache(mut self, statements: usize) -> Builder<D> {
+        self.knobs.statement_cache = Some(statements);
+        self
+    }
+
     /// Sets how many callers may wait at a time; `None` is no limit.
     ///
     /// A count, 1 or more; default `None`. The next one fails at once with

@@ -32,6 +32,9 @@ pub const DEFAULT_PING_TIMEOUT: Duration = Duration::from_secs(1);
 pub const DEFAULT_TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many rows a materialized query returns at most by default.
 pub const DEFAULT_ROW_LIMIT: usize = 100_000;
+/// How many prepared statements a PostgreSQL connection keeps by default for the
+/// pool's own queries.
+pub const DEFAULT_STATEMENT_CACHE: usize = 100;
 /// How long a permit waits by default for the server to confirm a close.
 pub const DEFAULT_CLOSE_GRACE: Duration = Duration::from_secs(2);
 
@@ -65,6 +68,7 @@ pub(crate) struct Config {
     pub(crate) ping_timeout: Duration,
     pub(crate) validation: Validation,
     pub(crate) row_limit: Option<usize>,
+    pub(crate) statement_cache: usize,
     pub(crate) max_waiting: Option<u32>,
     pub(crate) close_grace: Duration,
     pub(crate) reset: Reset,
@@ -93,6 +97,7 @@ impl Default for Config {
             ping_timeout: DEFAULT_PING_TIMEOUT,
             validation: Validation::Peek,
             row_limit: Some(DEFAULT_ROW_LIMIT),
+            statement_cache: DEFAULT_STATEMENT_CACHE,
             max_waiting: None,
             close_grace: DEFAULT_CLOSE_GRACE,
             reset: Reset::Auto,
@@ -140,6 +145,12 @@ impl Config {
         }
         if self.row_limit == Some(0) {
             return Err(Error::config("row_limit is 0: no query could succeed; None is no limit"));
+        }
+        if self.statement_cache > 10_000 {
+            return Err(Error::config(format!(
+                "statement_cache {} is outside 0 to 10000",
+                self.statement_cache
+            )));
         }
         if self.max_waiting == Some(0) {
             return Err(Error::config(
@@ -268,6 +279,8 @@ mod tests {
         assert!(refusal(|c| c.connect_timeout = Duration::ZERO).contains("connect_timeout 0ns"));
         assert!(refusal(|c| c.max_lifetime = Some(Duration::MAX)).contains("max_lifetime"));
         assert!(refusal(|c| c.row_limit = Some(0)).contains("row_limit is 0"));
+        let text = refusal(|c| c.statement_cache = 10_001);
+        assert_eq!(text, "statement_cache 10001 is outside 0 to 10000");
         assert!(refusal(|c| c.max_waiting = Some(0)).contains("max_waiting is 0"));
         let text = refusal(|c| c.cap = Some(Cap::Share { of_server: 1.5 }));
         assert!(text.contains("of_server 1.5"), "{text}");

@@ -89,6 +89,13 @@ impl<D: Driver> PooledConnection<D> {
         self.lease.managed_mut().handled(Handling::Own)
     }
 
+    /// The same, with what the driver keeps beside the connection.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn own_parts(&mut self) -> (&mut D::Connection, &mut D::Side) {
+        let parts = self.lease.managed_mut().own_parts();
+        (&mut parts.connection, &mut parts.side)
+    }
+
     #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
     pub(crate) fn lease(&self) -> &Lease<D> {
         &self.lease

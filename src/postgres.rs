@@ -16,9 +16,11 @@ mod ledger;
 mod limits;
 mod negotiation;
 mod security;
+mod statements;
 mod stream;
 mod unix;
 mod wire;
 mod words;
 
 pub use driver::Postgres;
+pub(crate) use driver::Side;

@@ -105,6 +105,9 @@ knobs! {
     /// Rows that one of the pool's own queries returns at most; `Some(None)` is no
     /// limit.
     row_limit: Option<usize>,
+    /// Prepared statements that each PostgreSQL connection keeps for the pool's own
+    /// queries; 0 is off.
+    statement_cache: usize,
     /// Callers that may wait at a time; `Some(None)` is no limit.
     max_waiting: Option<u32>,
     /// How long a closed connection keeps its place until the server confirms.
@@ -188,6 +191,7 @@ mod tests {
             ("reset", "full"),
             ("role", "writable"),
             ("row_limit", "none"),
+            ("statement_cache", "50"),
             ("max_waiting", "9"),
             ("close_grace", "1s"),
             ("cap", "share:0.5"),

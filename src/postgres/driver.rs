@@ -5,6 +5,7 @@ use super::hosts::{self, Target};
 use super::ledger::Ledger;
 use super::negotiation::Refusal;
 use super::security::Security;
+use super::statements::Statements;
 use super::{asynchrony, cleaning, limits, unix, words};
 use crate::driver::{Attempt, Canceller, Driver, Link, Unsolicited};
 use crate::error::fault::postgres as fault;
@@ -67,6 +68,8 @@ pub struct Side {
     ledger: Option<Arc<Ledger>>,
     /// `None` over a unix socket, where there is nothing to protect.
     protection: Option<Protection>,
+    /// What the pool's own queries have prepared.
+    pub(crate) statements: Statements,
 }
 
 impl Side {
@@ -218,7 +221,8 @@ impl Postgres {
             trusts_system: false,
         };
         let (ledger, protection) = (Some(connector.ledger()), Some(route.protection()));
-        Ok((client, Side { socket: connector.socket(), ledger, protection }))
+        let statements = Statements::new();
+        Ok((client, Side { socket: connector.socket(), ledger, protection, statements }))
     }
 
     fn dial_unix(
@@ -235,7 +239,8 @@ impl Postgres {
         let connected = unix::watched(&path, attempt, || config.connect(NoTls));
         let (client, socket) =
             connected.map_err(|error| self.failure(&path.display().to_string(), error))?;
-        Ok((client, Side { socket, ledger: None, protection: None }))
+        let statements = Statements::new();
+        Ok((client, Side { socket, ledger: None, protection: None, statements }))
     }
 
     /// The driver bounds the TCP connect only, and takes no zero.

@@ -1,15 +1,18 @@
 //! Materialized queries and transactions on PostgreSQL.
 
 use super::work::{self, Ending, Finished};
+use crate::config::Config;
 use crate::error::{Error, fault};
 use crate::guard::PooledConnection;
+use crate::managed::Discard;
 use crate::observe::{CloseReason, Words};
 use crate::pool::Pool;
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, Side};
 use crate::rows::RowCount;
+use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
-use postgres::{Row, Transaction};
+use postgres::{Client, Row, Statement, Transaction};
 
 type Conn = PooledConnection<Postgres>;
 
@@ -17,6 +20,11 @@ type Conn = PooledConnection<Postgres>;
 enum Stop {
     Driver(postgres::Error),
     Limit(Error),
+    /// The server, or the driver, refused the statement before it ran.
+    Unstarted(postgres::Error),
+    /// Nothing ran, and on this connection nothing will: the driver's own prepared
+    /// statements are gone.
+    Spoilt(postgres::Error),
 }
 
 impl From<postgres::Error> for Stop {
@@ -41,10 +49,8 @@ impl Pool<Postgres> {
     /// Runs a statement and returns all its rows, at most `row_limit`.
     #[track_caller]
     pub fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        let mut connection = work::check_out(self)?;
         let mut rows = Vec::new();
-        let outcome = self.read(&mut connection, sql, params, |row| rows.push(row));
-        settle(connection, outcome)?;
+        self.run(sql, params, |row| rows.push(row))?;
         Ok(rows)
     }
 
@@ -77,9 +83,7 @@ impl Pool<Postgres> {
     /// Runs a statement and returns how many rows it changed.
     #[track_caller]
     pub fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        let mut connection = work::check_out(self)?;
-        let outcome = self.read(&mut connection, sql, params, drop);
-        settle(connection, outcome)
+        self.run(sql, params, drop)
     }
 
     /// Runs a text of several statements without parameters; rows are dropped as
@@ -125,39 +129,85 @@ impl Pool<Postgres> {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<(Option<Row>, usize), Error> {
-        let mut connection = work::check_out(self)?;
         let (mut first, mut found) = (None, 0);
-        let outcome = self.read(&mut connection, sql, params, |row| {
+        self.run(sql, params, |row| {
             found += 1;
             first.get_or_insert(row);
-        });
-        settle(connection, outcome)?;
+        })?;
         Ok((first, found))
     }
 
-    /// Reads all rows of a statement, one by one; returns the rows changed.
-    fn read(
+    /// Runs a statement on a connection of the pool; returns the rows changed.
+    #[track_caller]
+    fn run(
         &self,
-        connection: &mut Conn,
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
         mut each: impl FnMut(Row),
-    ) -> Result<u64, Stop> {
-        let mut count = RowCount::new(self.engine().warden().config().row_limit);
-        let mut rows = connection.own().query_raw(sql, params.iter().copied())?;
-        while let Some(row) = rows.next()? {
-            count.admit().map_err(Stop::Limit)?;
-            each(row);
+    ) -> Result<u64, Error> {
+        let config = self.engine().warden().config();
+        let mut connection = work::check_out(self)?;
+        let mut outcome = read(&mut connection, config, sql, params, &mut each);
+        if let Err(Stop::Spoilt(_)) = outcome {
+            PooledConnection::end(connection, Discard::planned(CloseReason::Broken));
+            connection = work::check_out(self)?;
+            outcome = read(&mut connection, config, sql, params, &mut each);
         }
-        Ok(rows.rows_affected().unwrap_or(0))
+        settle(connection, outcome)
     }
+}
+
+/// Runs a statement, prepared before or now, and reads all its rows; returns the
+/// rows changed.
+///
+/// One that the server has no more is prepared again: nothing has run then. If a
+/// transaction is open, the server refuses the second try as well.
+fn read(
+    connection: &mut Conn,
+    config: &Config,
+    sql: &str,
+    params: &[&(dyn ToSql + Sync)],
+    each: &mut impl FnMut(Row),
+) -> Result<u64, Stop> {
+    let (client, Side { statements, .. }) = connection.own_parts();
+    let mut stale = None;
+    if let Some(statement) = statements.get(sql) {
+        match execute(client, &statement, params, config.row_limit, each) {
+            Err(Stop::Unstarted(error)) if statements.repair(sql, &error) => stale = Some(error),
+            outcome => return outcome,
+        }
+    }
+    let statement = client.prepare(sql).map_err(|error| match (error.code(), stale) {
+        (Some(&SqlState::IN_FAILED_SQL_TRANSACTION), Some(first)) => Stop::Driver(first),
+        (Some(&SqlState::INVALID_SQL_STATEMENT_NAME), _) => Stop::Spoilt(error),
+        _ => Stop::Driver(error),
+    })?;
+    statements.keep(sql, &statement, config.statement_cache);
+    execute(client, &statement, params, config.row_limit, each)
+}
+
+fn execute(
+    client: &mut Client,
+    statement: &Statement,
+    params: &[&(dyn ToSql + Sync)],
+    row_limit: Option<usize>,
+    each: &mut impl FnMut(Row),
+) -> Result<u64, Stop> {
+    let mut count = RowCount::new(row_limit);
+    let started = client.query_raw(statement, params.iter().copied());
+    let mut rows = started.map_err(Stop::Unstarted)?;
+    while let Some(row) = rows.next()? {
+        count.admit().map_err(Stop::Limit)?;
+        each(row);
+    }
+    Ok(rows.rows_affected().unwrap_or(0))
 }
 
 /// Gives the connection back, or closes it if rows may still be coming.
 fn settle<T>(connection: Conn, outcome: Result<T, Stop>) -> Result<T, Error> {
     match outcome {
         Ok(value) => Ok(value),
-        Err(Stop::Driver(error)) => {
+        Err(Stop::Driver(error) | Stop::Unstarted(error) | Stop::Spoilt(error)) => {
             let words = parting_words(&connection);
             let error = failed("the statement failed", error, words.as_ref());
             work::give_back(connection, error.fault(), words);

@@ -20,4 +20,5 @@ mod limits;
 mod rows;
 mod saturation;
 mod sight;
+mod statements;
 mod transactions;
