@@ -176,6 +176,13 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
+    /// Returns what the server said as it ended the session, if the driver has heard
+    /// it, without I/O. Default: nothing.
+    fn parting_words(&self, side: &Self::Side) -> Option<Words> {
+        let _ = side;
+        None
+    }
+
     /// Reads the server's words from an error that a ping returned. Default: none.
     fn words_of(&self, error: &BoxError) -> Option<Words> {
         let _ = error;

@@ -1,6 +1,7 @@
 //! A managed connection: the driver's own, with all that decides whether it may
 //! be handed out again. What is guaranteed here holds in a bare `r2d2::Pool` too.
 
+mod autopsy;
 mod bounds;
 mod check;
 mod conflicts;

@@ -253,8 +253,8 @@ impl<D: Driver> Managed<D> {
                 Ok(Kept::Clean)
             }
             Ok(Leftovers::Some) => Ok(Kept::Soiled),
-            Ok(Leftovers::Unanswered) => Err(Discard::busy(CloseReason::Dirty)),
-            Err(reason) => Err(Discard::planned(reason)),
+            Ok(Leftovers::Unanswered) => Err(self.autopsy(Discard::busy(CloseReason::Dirty))),
+            Err(reason) => Err(self.autopsy(Discard::planned(reason))),
         }
     }
 
@@ -286,16 +286,24 @@ impl<D: Driver> Managed<D> {
         let outcome = warden.ask(|driver| driver.reset(connection, side, handling, reset));
         drop(watch);
         let now = Instant::now();
-        let Ok(Ok(cleaned)) = outcome else {
-            return Err(Discard::busy(CloseReason::Dirty));
+        let is_clean = match outcome {
+            Ok(Ok(cleaned)) => {
+                warden.totals().count_reset();
+                if cleaned.rolled_back {
+                    let site = self.holder.site();
+                    warden.journal().rolled_back(warden.totals(), self.id, &site, now);
+                }
+                true
+            }
+            Ok(Err(_)) | Err(_) => false,
         };
-        warden.totals().count_reset();
-        if cleaned.rolled_back {
-            warden.journal().rolled_back(warden.totals(), self.id, &self.holder.site(), now);
-        }
+        let finding = Discard::busy(CloseReason::Dirty);
         if now >= deadline {
             // Its socket was shut down: the poll flags would confirm an end by themselves.
-            return Err(Discard::busy(CloseReason::Dirty));
+            return Err(finding);
+        }
+        if !is_clean {
+            return Err(self.autopsy(finding));
         }
         // An answer is as good as a ping's.
         self.verified = now;
@@ -322,7 +330,12 @@ pub(crate) enum Kept {
 const FRESH: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[cold]
-fn judge<D: Driver>(warden: &Warden<D>, parts: &Parts<D>, verdict: Verdict, bytes: &[u8]) -> Look {
+pub(super) fn judge<D: Driver>(
+    warden: &Warden<D>,
+    parts: &Parts<D>,
+    verdict: Verdict,
+    bytes: &[u8],
+) -> Look {
     let words = || warden.ask(|driver| driver.read_words(bytes)).ok().flatten();
     match verdict {
         Verdict::Quiet => Look::Fine,

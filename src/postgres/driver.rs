@@ -364,6 +364,10 @@ impl Driver for Postgres {
         words::read(bytes)
     }
 
+    fn parting_words(&self, side: &Side) -> Option<Words> {
+        side.fatal()
+    }
+
     fn words_of(&self, error: &BoxError) -> Option<Words> {
         words::of(error.downcast_ref::<postgres::Error>()?)
     }

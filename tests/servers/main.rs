@@ -5,6 +5,7 @@ mod asynchrony;
 mod black_hole;
 mod bounds;
 mod cap;
+mod cause;
 mod cleaning;
 mod dead;
 mod deadlines;
