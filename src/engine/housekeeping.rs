@@ -14,6 +14,14 @@ use std::time::{Duration, Instant};
 /// one is found, told of and, for `min_idle`, replaced before a caller comes.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// A visit does not see the connections in use, and one that comes back too old is
+/// closed by its check-in; but one that grows too old between that and the next
+/// visit waits for the visit. So that this is well within the margin below a
+/// proxy's limit, a tenth, there are this many visits in a lifetime.
+const SWEEPS_IN_A_LIFE: u32 = 20;
+/// Visits are no closer than this.
+const SWEEP_AT_MOST_EVERY: Duration = Duration::from_millis(10);
+
 /// How many are out of reach of callers at a time during a sweep; a look takes
 /// about a third of a microsecond each.
 const SWEEP_CHUNK: usize = 16;
@@ -113,7 +121,8 @@ impl<D: Driver> Engine<D> {
         if counts.idle + counts.in_use == 0 {
             return None;
         }
-        let mut next = now + SWEEP_EVERY;
+        let life = self.warden.bounds().lifetime().unwrap_or(Duration::MAX);
+        let mut next = now + (life / SWEEPS_IN_A_LIFE).clamp(SWEEP_AT_MOST_EVERY, SWEEP_EVERY);
         self.core.for_each_idle(|managed| {
             // What min_idle keeps open stays due and is no reason to hurry.
             if let Some(due) = managed.next_due().filter(|due| *due > now) {

@@ -148,3 +148,22 @@ fn a_look_at_many_idle_connections_finds_the_dead_and_keeps_the_order_of_the_res
     drop(held);
     books(&pool);
 }
+
+#[test]
+fn what_grows_too_old_soon_after_its_check_in_is_not_kept_until_the_next_leisurely_visit() {
+    let life = Duration::from_millis(300);
+    // A loaded computer only ever adds to it: the best of three counts.
+    let took = (0..3).map(|_| {
+        let (pool, _) =
+            pool(Wire::Tcp, |knobs| knobs.max_size(1).max_lifetime(life).lifetime_jitter(0.0));
+        let began = Instant::now();
+        let held = pool.get().expect("it opens");
+        // The visit at its opening sees nothing idle.
+        thread::sleep(life / 3);
+        drop(held);
+        until(|| pool.snapshot().closed_by(CloseReason::MaxLifetime) == 1);
+        began.elapsed()
+    });
+    let best = took.min().expect("three tries");
+    assert!((life..2 * life).contains(&best), "closed after {best:?}");
+}
