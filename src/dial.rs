@@ -108,11 +108,16 @@ fn inquire<D: Driver>(
     attempt: &Attempt,
     mut parts: Parts<D>,
 ) -> Result<Parts<D>, Failure<D>> {
-    if !warden.claim_reading(Instant::now()) || warden.read_limits(&mut parts, attempt.deadline()) {
+    if !warden.claim_reading(Instant::now()) {
         return Ok(parts);
     }
-    let lost = ConnectError::new(ConnectFault::Hangup, warden.name());
-    Err((Some(parts), lost.with_source("lost while the server's limits were read")))
+    let Err(cause) = warden.read_limits(&mut parts, attempt.deadline()) else { return Ok(parts) };
+    let lost = cause.downcast::<ConnectError>().map(|known| *known);
+    let lost = lost.unwrap_or_else(|cause| {
+        let text = format!("lost while the server's limits were read: {cause}");
+        ConnectError::new(ConnectFault::Hangup, label(warden)).with_source(text)
+    });
+    Err((Some(parts), lost))
 }
 
 fn timed_out<D: Driver>(warden: &Warden<D>) -> ConnectError {

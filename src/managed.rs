@@ -251,7 +251,7 @@ impl<D: Driver> Managed<D> {
         let parts = self.parts.as_mut().expect("bug: a closed connection was asked");
         let outcome = warden.read_limits(parts, deadline);
         drop(watch);
-        if outcome { Ok(()) } else { Err(Discard::planned(CloseReason::PingFailed)) }
+        outcome.map_err(|_| Discard::planned(CloseReason::PingFailed))
     }
 
     /// Decides why this connection is closed when it is dropped; the first

@@ -34,6 +34,8 @@ pub enum ConnectFault {
     Saturated,
     /// The server takes no writes, and the pool wants one that does.
     ReadOnly,
+    /// A pooler answers, and cannot reach the server behind it.
+    NoServer,
     /// The socket was connected to itself: nobody listens on that port.
     SelfConnected,
     /// This process lacks something: descriptors, threads, memory.
@@ -70,6 +72,7 @@ impl ConnectFault {
             ConnectFault::Starting => "the server is starting up or shutting down",
             ConnectFault::Saturated => "the server has no connection left to give",
             ConnectFault::ReadOnly => "the server takes no writes",
+            ConnectFault::NoServer => "the pooler cannot reach the server behind it",
             ConnectFault::SelfConnected => {
                 "the socket was connected to itself: nobody listens on that port"
             }

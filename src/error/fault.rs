@@ -167,6 +167,7 @@ impl Fault {
             | ConnectFault::Unreachable
             | ConnectFault::TimedOut
             | ConnectFault::Hangup
+            | ConnectFault::NoServer
             | ConnectFault::SelfConnected => (FaultClass::Unreachable, Repeat::NothingSent),
             ConnectFault::LocalResource => (FaultClass::LocalResource, Repeat::NothingSent),
             ConnectFault::Authentication => (FaultClass::Authentication, Repeat::Permanent),
@@ -209,6 +210,8 @@ impl FaultClass {
             FaultClass::Authentication => ConnectFault::Authentication,
             FaultClass::UnknownDatabase => ConnectFault::UnknownDatabase,
             FaultClass::Configuration => ConnectFault::Config,
+            // Only a pooler says so itself.
+            FaultClass::Unreachable => ConnectFault::NoServer,
             _ => ConnectFault::Other,
         }
     }

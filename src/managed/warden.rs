@@ -203,17 +203,17 @@ impl<D: Driver> Warden<D> {
         self.known.lock().asked = None;
     }
 
-    /// Reads the limits over this connection; false if it was lost over that.
-    pub(crate) fn read_limits(&self, parts: &mut Parts<D>, deadline: Instant) -> bool {
+    /// Reads the limits over this connection; the error says how it was lost over that.
+    pub(crate) fn read_limits(
+        &self,
+        parts: &mut Parts<D>,
+        deadline: Instant,
+    ) -> Result<(), BoxError> {
         let read = self
             .ask(|driver| driver.server_limits(&mut parts.connection, &mut parts.side, deadline));
-        match read {
-            Ok(Ok(limits)) => {
-                limits.into_iter().for_each(|limits| self.learn(limits));
-                true
-            }
-            Ok(Err(_)) | Err(_) => false,
-        }
+        let limits = read.map_err(BoxError::from).flatten()?;
+        limits.into_iter().for_each(|limits| self.learn(limits));
+        Ok(())
     }
 
     /// Brings cap, idle time and lifetime below the server's limits, and warns of

@@ -259,6 +259,24 @@ impl Postgres {
         };
         failure.with_source(error)
     }
+
+    /// The connection was lost over the question for the limits. A pooler lets
+    /// clients in whose server it cannot reach, and says so only now; the driver
+    /// loses those words in a part of the cases, our stream does not.
+    fn lost(&self, side: &Side, error: postgres::Error) -> ConnectError {
+        const WHEN: &str = "lost while the server's limits were read";
+        match side.fatal().or_else(|| words::of(&error)) {
+            Some(words) => {
+                let fault = fault::connect_by_code(&words.code, &words.text);
+                let source = format!("{WHEN}: {words}");
+                ConnectError::new(fault, self.label()).with_code(words.code).with_source(source)
+            }
+            None => {
+                let source = format!("{WHEN}: {error}");
+                ConnectError::new(ConnectFault::Hangup, self.label()).with_source(source)
+            }
+        }
+    }
 }
 
 /// Tries each in turn until one succeeds or the time is over; a refusal by the
@@ -415,7 +433,7 @@ impl Driver for Postgres {
         _: Instant,
     ) -> Result<Option<ServerLimits>, BoxError> {
         let process_id = side.ledger.as_ref().and_then(|ledger| ledger.process_id());
-        limits::read(client, process_id).map(Some)
+        limits::read(client, process_id).map(Some).map_err(|error| self.lost(side, error).into())
     }
 
     fn canceller(&self, client: &Client, side: &Side) -> Option<Canceller> {

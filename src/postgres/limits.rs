@@ -5,7 +5,6 @@
 //! everybody, with `usename`, `datname` and `application_name`; `state` and
 //! `backend_type` of other roles are NULL.
 
-use crate::error::BoxError;
 use crate::limits::ServerLimits;
 use postgres::error::Severity;
 use postgres::{Client, Error, SimpleQueryMessage, SimpleQueryRow};
@@ -47,7 +46,7 @@ from pg_roles as role where role.rolname = session_user";
 /// Reads the limits; `named` is the process that the server named at start-up.
 ///
 /// What the server refuses to tell is left out; only a lost connection is an error.
-pub(super) fn read(client: &mut Client, named: Option<i32>) -> Result<ServerLimits, BoxError> {
+pub(super) fn read(client: &mut Client, named: Option<i32>) -> Result<ServerLimits, Error> {
     let settings = match ask(client, SETTINGS)? {
         None => ask(client, VERSION)?,
         settings => settings,
@@ -57,14 +56,14 @@ pub(super) fn read(client: &mut Client, named: Option<i32>) -> Result<ServerLimi
 }
 
 /// Sends a query of one row; a server that answers with an error tells nothing.
-fn ask(client: &mut Client, query: &str) -> Result<Option<SimpleQueryRow>, BoxError> {
+fn ask(client: &mut Client, query: &str) -> Result<Option<SimpleQueryRow>, Error> {
     match client.simple_query(query) {
         Ok(messages) => Ok(messages.into_iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         })),
         Err(error) if is_refusal(&error) && !client.is_closed() => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

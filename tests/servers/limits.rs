@@ -4,7 +4,6 @@
 use crate::flavour::{Flavour, My, Pg, fill};
 use mysql::prelude::Queryable;
 use poolwarden::{Pool, ServerLimits};
-use std::error::Error as _;
 use std::time::Duration;
 use support::pgbouncer::{Bouncer, Mode};
 use support::wait::eventually;
@@ -241,12 +240,16 @@ fn a_connection_that_is_lost_over_the_question_is_told_and_the_next_is_not_asked
          ALTER ROLE {name} SET search_path = deadly, pg_catalog"
     ));
     let flavour = Pg::new(database.url());
-    let pool = Pool::builder().max_size(2).build_lazy(flavour.driver()).expect("knobs agree");
-    let error = pool.get().map(drop).expect_err("it was lost");
-    let cause = error.source().expect("a cause").to_string();
-    assert!(cause.contains("while the server's limits were read"), "{error}: {cause}");
-    // Attempts are spaced after a failure: for a moment it is told again.
-    assert!(eventually(SOON, || pool.get().is_ok()), "{}", pool.snapshot());
+    let name = crate::flavour::fresh_name("deadly question");
+    let log = support::logs::mark();
+    let pool = Pool::builder().max_size(2).name(&name).build_lazy(flavour.driver());
+    let pool = pool.expect("knobs agree");
+    // The server says that it ends sessions, which is waited for: attempts are spaced.
     Pg::ask(&mut pool.get().expect("a connection")).expect("an answer");
+    assert_eq!(pool.snapshot().connect_failures, 1, "{}", pool.snapshot());
+    let told = log.records_of("pool", &name);
+    let told = told.iter().filter(|one| one.message.contains("server's limits were read"));
+    let told: Vec<_> = told.map(|one| &one.message).collect();
+    assert!(told.len() == 1 && told[0].contains("57P01"), "{told:?}");
     assert_eq!(pool.server_limits(), None);
 }

@@ -45,6 +45,8 @@ const ROWS: &[Row] = &[
     // was never given to a server.
     Row("08P01", "no more connections allowed", Class::Saturated, Some(Repeat::NothingSent)),
     Row("08P01", "query_wait_timeout", Class::Saturated, Some(Repeat::RolledBack)),
+    // The same, server_login_retry: said to whoever would need a server's connection.
+    Row("08P01", "server login has been failing", Class::Unreachable, Some(Repeat::NothingSent)),
     // "PostgreSQL Error Codes", class 28 and 3D.
     Row("28P01", "", Class::Authentication, None),
     Row("28000", "", Class::Authentication, None),
@@ -136,7 +138,8 @@ fn connect_fault_of(server: &DbError) -> ConnectFault {
     connect_by_code(server.code().code(), server.message())
 }
 
-fn connect_by_code(code: &str, text: &str) -> ConnectFault {
+/// Classifies what the server, or a pooler, said to a new client.
+pub(crate) fn connect_by_code(code: &str, text: &str) -> ConnectFault {
     row(code, text).map_or(ConnectFault::Other, |row| row.2.when_connecting())
 }
 
@@ -178,6 +181,14 @@ mod tests {
                 NothingSent,
             ),
             ("FATAL", "08P01", "query_wait_timeout", Class::Saturated, Broken, RolledBack),
+            (
+                "FATAL",
+                "08P01",
+                "server login has been failing, try again later (server_login_retry)",
+                Class::Unreachable,
+                Broken,
+                NothingSent,
+            ),
             ("FATAL", "08P01", "server conn crashed?", Class::Disconnected, Broken, OutcomeUnknown),
             ("ERROR", "08P01", "bind message supplies 1", Class::Statement, Usable, Permanent),
             ("ERROR", "08001", "could not connect to server", Class::Statement, Usable, Permanent),
@@ -227,6 +238,7 @@ mod tests {
             ("57P03", "the database system is starting up", ConnectFault::Starting),
             ("08P01", "no more connections allowed (max_client_conn)", ConnectFault::Saturated),
             ("08P01", "query_wait_timeout", ConnectFault::Saturated),
+            ("08P01", "server login has been failing, try again", ConnectFault::NoServer),
             ("08P01", "bouncer config error", ConnectFault::Other),
             ("55000", "database is not currently accepting connections", ConnectFault::Other),
         ];
