@@ -12,11 +12,11 @@ use support::wait::eventually;
 use support::{mariadb, postgres as pg};
 
 /// Idle connections of each subject when the event comes.
-const IDLE: u32 = 6;
+pub const IDLE: u32 = 6;
 const READY: Duration = Duration::from_secs(20);
 
 /// What an event must leave in the books: why, and the server's code, if any.
-type Verdict<'a> = (CloseReason, &'a str);
+pub type Verdict<'a> = (CloseReason, &'a str);
 
 /// Waits until a server shows no session any more: a pool of the trial before may
 /// still be opening one, and a unix socket is known only by being the only new one.
@@ -27,7 +27,7 @@ fn settle(sessions: impl Fn() -> usize) {
 /// Does an event to three pools with idle connections, then lets 8 threads work:
 /// ours and a bare r2d2 pool with our manager see no error, one without
 /// validation does.
-fn trial<F: Flavour>(flavour: &F, what: &str, event: impl FnOnce(), verdicts: &[Verdict<'_>]) {
+pub fn trial<F: Flavour>(flavour: &F, what: &str, event: impl FnOnce(), verdicts: &[Verdict<'_>]) {
     let log = logs::mark();
     let name = fresh_name(what);
     // A reset would undo the statement that a flavour runs late.

@@ -18,6 +18,7 @@ mod flavour;
 mod foreign;
 mod lifetime;
 mod limits;
+mod proxies;
 mod rows;
 mod saturation;
 mod sight;

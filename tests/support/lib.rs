@@ -12,9 +12,11 @@ mod account;
 mod copy;
 mod daemon;
 mod process;
+mod programs;
 mod scratch;
 mod skip;
 
+pub mod haproxy;
 pub mod logs;
 pub mod mariadb;
 pub mod network;
@@ -27,7 +29,7 @@ pub mod wait;
 
 /// Returns from the calling test when a server's programs are not installed.
 ///
-/// `support::require!(postgres);`, `(mariadb)` or `(pgbouncer)` is the first line of
+/// `support::require!(postgres);`, `(mariadb)`, `(pgbouncer)` or `(haproxy)` is the first line of
 /// a test. It says on stderr what was skipped and why; with
 /// `REQUIRE_SERVERS=1` in the environment it panics instead.
 #[macro_export]

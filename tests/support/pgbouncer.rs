@@ -3,7 +3,6 @@
 //! A pgbouncer listens on 127.0.0.1 and on a unix socket, lets in every role that
 //! its server knows, and takes `postgres` for its administrator.
 
-use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read, Write as _};
@@ -16,7 +15,7 @@ use nix::sys::signal::Signal;
 use crate::account::Account;
 use crate::daemon::Daemon;
 use crate::wait::eventually;
-use crate::{port, postgres, scratch, skip};
+use crate::{port, postgres, programs, scratch, skip};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long a pgbouncer may be silent before it is asked again whether it is ready.
@@ -25,8 +24,6 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(300);
 const PORTS_TO_TRY: usize = 5;
 /// Separates fields in psql's output; rows end with a zero byte.
 const FIELD_END: char = '\u{1f}';
-/// The program is no user's command: its folder is often not in `PATH`.
-const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
 /// For how long a client keeps the session that it was lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +55,8 @@ pub struct Bouncer {
     account: Account,
     folder: PathBuf,
     port: u16,
+    server: u16,
+    mode: Mode,
 }
 
 /// Returns whether pgbouncer and PostgreSQL are here; if not, says that the test is skipped.
@@ -66,17 +65,11 @@ pub struct Bouncer {
 ///
 /// When one is missing although the environment has `REQUIRE_SERVERS=1`.
 pub fn available() -> bool {
-    let found = program().is_some();
+    let found = programs::find("pgbouncer").is_some();
     if !found {
         skip::missing("pgbouncer");
     }
     found && postgres::available()
-}
-
-fn program() -> Option<PathBuf> {
-    let in_path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&in_path).chain(MORE_FOLDERS.map(PathBuf::from));
-    folders.map(|folder| folder.join("pgbouncer")).find(|path| path.is_file())
 }
 
 impl Bouncer {
@@ -131,11 +124,12 @@ impl Bouncer {
         // pgbouncer 1.18 never answers an administrator that it must first ask about.
         write("users", "\"postgres\" \"\"\n".to_owned());
         let daemon = Daemon::new(&folder, account, Signal::SIGKILL);
-        Bouncer { daemon, account, folder, port }
+        Bouncer { daemon, account, folder, port, server, mode }
     }
 
     fn launch(&self) {
-        let program = program().expect("no pgbouncer found; ask available() first");
+        let program = programs::find("pgbouncer");
+        let program = program.expect("no pgbouncer found; ask available() first");
         self.daemon.start(&program, &[self.folder.join("ini").display().to_string()]);
     }
 
@@ -182,6 +176,34 @@ impl Bouncer {
         let text = String::from_utf8_lossy(&output.stdout);
         let rows = text.split_terminator('\0');
         rows.map(|row| row.split(FIELD_END).map(str::to_owned).collect()).collect()
+    }
+
+    /// Gives it these settings instead of its own, and says so by `RELOAD`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Bouncer::admin`].
+    #[track_caller]
+    pub fn reload(&self, configure: impl FnOnce(&mut Conf)) {
+        let mut conf = Conf::default();
+        configure(&mut conf);
+        let text = ini(self.server, self.port, &self.folder, self.mode, &conf);
+        fs::write(self.folder.join("ini"), text).expect("the program's folder can be written");
+        self.admin("RELOAD");
+    }
+
+    /// Returns how many clients of the database `db` it has, and how many of them wait.
+    #[track_caller]
+    pub fn clients(&self, db: &str) -> (usize, usize) {
+        let rows = self.admin("SHOW CLIENTS");
+        let ours: Vec<_> = rows.iter().filter(|row| row[2] == db).collect();
+        (ours.len(), ours.iter().filter(|row| row[3] == "waiting").count())
+    }
+
+    /// Returns how many connections to the server's database `db` it has.
+    #[track_caller]
+    pub fn server_connections(&self, db: &str) -> usize {
+        self.admin("SHOW SERVERS").iter().filter(|row| row[2] == db).count()
     }
 
     /// Stops it at once, clients and all, by SIGTERM. Waits for the end.

@@ -1,0 +1,173 @@
+//! haproxy in TCP mode, in front of PostgreSQL and of MariaDB.
+
+use super::{SOON, assert_all_places, unfelt};
+use crate::dead::{IDLE, trial};
+use crate::flavour::{Flavour, My, Ours, Pg, Subject, herd};
+use poolwarden::{CloseReason, ConnectFault, ErrorKind, Pool};
+use std::time::{Duration, Instant};
+use support::haproxy::Haproxy;
+use support::wait::eventually;
+use support::{mariadb, port, postgres as pg};
+
+const SILENT_END: [(CloseReason, &str); 1] = [(CloseReason::ServerClosed, "")];
+
+/// How many sessions the server has of the test's own database.
+type Sessions<'a> = &'a dyn Fn() -> usize;
+
+/// Runs a body for each server that is here: its port, and how to reach it through another.
+macro_rules! behind_haproxy {
+    ($(#[$doc:meta])* $name:ident, $body:expr) => {
+        #[test]
+        fn $name() {
+            support::require!(haproxy);
+            if pg::available() {
+                let database = pg::shared().fresh_database();
+                let sessions = || database.backends().len();
+                $body(pg::shared().port(), |port| Pg::new(database.url_via(port)), &sessions);
+            }
+            if mariadb::available() {
+                let database = mariadb::shared().fresh_database();
+                let sessions = || database.processlist().len();
+                $body(mariadb::shared().port(), |port| My::new(database.url_via(port)), &sessions);
+            }
+        }
+    };
+}
+
+fn all_gone(sessions: Sessions<'_>) {
+    let gone = eventually(SOON, || sessions() == 0);
+    assert!(gone, "{} sessions are left", sessions());
+}
+
+fn idled_out<F: Flavour>(server: u16, via: impl Fn(u16) -> F, sessions: Sessions<'_>) {
+    for timeout in ["timeout client 900ms", "timeout server 900ms"] {
+        let haproxy = Haproxy::with(server, |conf| {
+            // Else it keeps the half that nobody has timed out.
+            conf.set(timeout).set("timeout client-fin 50ms").set("timeout server-fin 50ms");
+        });
+        trial(&via(haproxy.port()), timeout, || all_gone(sessions), &SILENT_END);
+    }
+}
+
+behind_haproxy!(connections_that_haproxy_timed_out_are_not_handed_out, idled_out);
+
+fn shut_by_order<F: Flavour>(server: u16, via: impl Fn(u16) -> F, sessions: Sessions<'_>) {
+    let haproxy = Haproxy::with(server, |conf| {
+        conf.server("on-marked-down shutdown-sessions");
+    });
+    let flavour = via(haproxy.port());
+    let down_and_up = || {
+        haproxy.mark_down();
+        all_gone(sessions);
+        haproxy.mark_up();
+    };
+    trial(&flavour, "marked down", down_and_up, &SILENT_END);
+    all_gone(sessions);
+    let shut = || (haproxy.shut_sessions(), all_gone(sessions)).1;
+    trial(&flavour, "shutdown sessions", shut, &SILENT_END);
+    trial(&flavour, "restart", || haproxy.restart(), &SILENT_END);
+}
+
+behind_haproxy!(connections_that_haproxy_shut_by_order_are_not_handed_out, shut_by_order);
+
+/// Its own checks find a server down, and it closes what leads there.
+#[test]
+fn a_server_that_haproxys_checks_find_down_costs_no_caller_an_error() {
+    support::require!(haproxy);
+    support::require!(postgres);
+    let server = pg::Server::start();
+    let haproxy = Haproxy::with(server.port(), |conf| {
+        conf.server("check inter 50ms fall 1 rise 1 on-marked-down shutdown-sessions");
+    });
+    assert!(eventually(SOON, || haproxy.server_is_up()));
+    let restart = || {
+        server.stop_fast();
+        assert!(eventually(SOON, || !haproxy.server_is_up()));
+        server.start_again();
+        assert!(eventually(SOON, || haproxy.server_is_up()));
+    };
+    // The server's own words have come through in front of the end.
+    let words = [(CloseReason::ServerShutdown, "57P01")];
+    let flavour = Pg::new(server.url_via(haproxy.port(), "postgres", "postgres"));
+    trial(&flavour, "down by check", restart, &words);
+}
+
+/// A pool with nothing open is told at once that there is a proxy and no server.
+fn hung_up_on<F: Flavour>(flavour: &F) -> Ours<F> {
+    let ours: Ours<F> = Ours(Pool::builder().build_lazy(flavour.driver()).expect("knobs agree"));
+    let began = Instant::now();
+    let error = ours.0.get().map(drop).expect_err("no server");
+    assert!(began.elapsed() < Duration::from_secs(5), "after {:?}: {error}", began.elapsed());
+    assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+    let cause = error.connect_error().expect("a failed connect");
+    assert_eq!(cause.fault(), ConnectFault::Hangup, "{cause:?}");
+    assert!(error.to_string().contains("without a word while waiting for the server"), "{error}");
+    ours
+}
+
+fn not_felt<F: Flavour>(server: u16, via: impl Fn(u16) -> F, _: Sessions<'_>) {
+    let haproxy = Haproxy::start(server);
+    let flavour = via(haproxy.port());
+    // What is open stays pinned to the server; nothing new leads there.
+    let ours = unfelt(&flavour, "marked down", || haproxy.mark_down());
+    let new = hung_up_on(&flavour);
+    haproxy.mark_up();
+    assert!(eventually(SOON, || new.work().is_ok()), "{}", new.0.snapshot());
+    drop((ours, new));
+    drop(unfelt(&flavour, "reload", || haproxy.reload()));
+    let old_gone = haproxy.wait_old_ones_stopped(SOON);
+    assert!(old_gone, "the pool has closed its connections and their process serves on");
+    let ours = unfelt(&flavour, "soft stop", || haproxy.stop_softly());
+    let refused =
+        Pool::builder().build(flavour.driver()).map(drop).expect_err("it listens no more");
+    let fault = refused.connect_error().map(|cause| cause.fault());
+    assert_eq!(fault, Some(ConnectFault::Refused), "{refused}");
+    drop(ours);
+    assert!(haproxy.wait_stopped(SOON));
+}
+
+behind_haproxy!(what_haproxy_does_beside_open_connections_is_not_felt, not_felt);
+
+fn reloaded<F: Flavour>(server: u16, via: impl Fn(u16) -> F, _: Sessions<'_>) {
+    let haproxy = Haproxy::with(server, |conf| {
+        conf.global("hard-stop-after 300ms");
+    });
+    let reload = || {
+        haproxy.reload();
+        assert!(haproxy.wait_old_ones_stopped(SOON));
+    };
+    trial(&via(haproxy.port()), "reload and hard stop", reload, &SILENT_END);
+}
+
+behind_haproxy!(a_reload_that_cuts_its_predecessors_sessions_costs_no_caller_an_error, reloaded);
+
+/// The proxy accepts and hangs up: that is no outage of the proxy, and is told as
+/// what it is. Once the server is back callers are served without a new pool.
+fn server_comes_back<F: Flavour>(server: u16, via: impl Fn(u16) -> F, _: Sessions<'_>) {
+    let nobody = port::unused();
+    let haproxy = Haproxy::start(nobody);
+    let ours = hung_up_on(&via(haproxy.port()));
+    haproxy.admin(&format!("set server back/one addr 127.0.0.1 port {server}"));
+    assert!(eventually(SOON, || ours.work().is_ok()), "{}", ours.0.snapshot());
+    assert_all_places(&ours.0);
+}
+
+behind_haproxy!(
+    a_server_that_is_down_behind_haproxy_is_told_and_its_return_is_seen,
+    server_comes_back
+);
+
+fn proxy_comes_back<F: Flavour>(server: u16, via: impl Fn(u16) -> F, _: Sessions<'_>) {
+    let haproxy = Haproxy::start(server);
+    let pool = Pool::builder().max_size(IDLE).build(via(haproxy.port()).driver());
+    let ours: Ours<F> = Ours(pool.expect("the server is there"));
+    haproxy.stop();
+    let error = ours.work().expect_err("the proxy is away");
+    assert!(error.contains("connection refused"), "{error}");
+    haproxy.start_again();
+    assert!(eventually(SOON, || ours.work().is_ok()), "{}", ours.0.snapshot());
+    assert_eq!(herd(&ours, 8, 20), Vec::<String>::new());
+    assert_all_places(&ours.0);
+}
+
+behind_haproxy!(a_proxy_that_is_away_is_told_as_refused_and_its_return_is_seen, proxy_comes_back);
