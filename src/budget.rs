@@ -24,7 +24,11 @@ type Listener = Arc<dyn Fn() + Send + Sync>;
 
 struct State {
     limit: u32,
+    /// One permit of the limit, if it is more than one, is for control connections.
+    reserve: bool,
     used: u32,
+    /// Law: those of the used permits that control connections have; one at most.
+    control: u32,
     /// Law: those of the used permits whose connections are on their way out.
     leaving: u32,
     abandoned: u32,
@@ -34,7 +38,15 @@ struct State {
 
 impl Budget {
     pub(crate) fn new(limit: u32) -> Arc<Budget> {
-        let state = State { limit, used: 0, leaving: 0, abandoned: 0, orphaned: false };
+        let state = State {
+            limit,
+            reserve: false,
+            used: 0,
+            control: 0,
+            leaving: 0,
+            abandoned: 0,
+            orphaned: false,
+        };
         Arc::new(Budget {
             state: Mutex::new(state),
             over: AtomicBool::new(false),
@@ -48,27 +60,63 @@ impl Budget {
         *self.listener.lock() = Some(listener);
     }
 
+    #[allow(dead_code)]
+    /// Keeps one permit for control connections from now on, unless there is only
+    /// one at all.
+    pub(crate) fn reserve(&self) {
+        let mut state = self.state.lock();
+        state.reserve = true;
+        self.note(&state);
+    }
+
     /// Takes a permit if there is one. Never blocks for one.
     pub(crate) fn try_take(self: &Arc<Self>) -> Option<Permit> {
         let mut state = self.state.lock();
-        if state.used >= state.limit {
-            return None;
+        state.has_room().then(|| self.grant(&mut state, false))
+    }
+
+    /// Waits until the deadline for the permit that is kept for control connections;
+    /// where none is kept, for any, until the other. `None` at once if there can be
+    /// none.
+    pub(crate) fn take_control_until(
+        self: &Arc<Self>,
+        deadline: Instant,
+        any: Instant,
+    ) -> Option<Permit> {
+        let mut state = self.state.lock();
+        loop {
+            let (is_kept, limit) = (state.reserve, state.limit);
+            let (free, deadline) = if is_kept {
+                (state.control == 0 && state.used < limit, deadline)
+            } else {
+                (state.has_room(), any)
+            };
+            if limit > 1 && free {
+                return Some(self.grant(&mut state, is_kept));
+            }
+            if limit <= 1 || Instant::now() >= deadline {
+                return None;
+            }
+            wait_until(&self.freed, &mut state, deadline);
         }
+    }
+
+    fn grant(self: &Arc<Self>, state: &mut State, control: bool) -> Permit {
         state.used += 1;
-        Some(Permit { budget: Some(Arc::clone(self)), leaving: false })
+        state.control += u32::from(control);
+        Permit { budget: Some(Arc::clone(self)), leaving: false, control }
     }
 
     /// Waits for a permit until the deadline.
     pub(crate) fn take_until(self: &Arc<Self>, deadline: Instant) -> Option<Permit> {
         let mut state = self.state.lock();
-        while state.used >= state.limit {
+        while !state.has_room() {
             if Instant::now() >= deadline {
                 return None;
             }
             wait_until(&self.freed, &mut state, deadline);
         }
-        state.used += 1;
-        Some(Permit { budget: Some(Arc::clone(self)), leaving: false })
+        Some(self.grant(&mut state, false))
     }
 
     /// Changes the limit. Permits beyond it come back when their owners let them
@@ -88,7 +136,7 @@ impl Budget {
     }
 
     fn note(&self, state: &State) {
-        self.over.store(state.used - state.leaving > state.limit, Relaxed);
+        self.over.store(state.staying() > state.for_work(), Relaxed);
     }
 
     /// Permits that are out, and connections abandoned beyond them.
@@ -107,20 +155,39 @@ impl Budget {
         self.state.lock().orphaned
     }
 
-    fn give_back(&self, leaving: bool, change: impl FnOnce(&mut State)) {
+    fn give_back(&self, permit: (bool, bool), change: impl FnOnce(&mut State)) {
         {
+            let (leaving, control) = permit;
             let mut state = self.state.lock();
             state.leaving -= u32::from(leaving);
+            state.control -= u32::from(control);
             let left = state.used.checked_sub(1);
             state.used = left.expect("bug: a permit came back that was never taken");
             change(&mut state);
             self.note(&state);
-            self.freed.notify_one();
+            // Who waits may wait for different kinds of permits.
+            self.freed.notify_all();
         }
         let listener = self.listener.lock().clone();
         if let Some(listener) = listener {
             listener();
         }
+    }
+}
+
+impl State {
+    /// Most permits that connections for work may have.
+    fn for_work(&self) -> u32 {
+        self.limit - u32::from(self.reserve && self.limit > 1)
+    }
+
+    fn has_room(&self) -> bool {
+        self.used - self.control < self.for_work() && self.used < self.limit
+    }
+
+    /// Connections for work that are not on their way out.
+    fn staying(&self) -> u32 {
+        self.used - self.control - self.leaving
     }
 }
 
@@ -138,6 +205,8 @@ pub(crate) struct Permit {
     /// `None` only after `abandon` has counted the permit off itself.
     budget: Option<Arc<Budget>>,
     leaving: bool,
+    /// It is the one kept for control connections.
+    control: bool,
 }
 
 impl Permit {
@@ -152,11 +221,13 @@ impl Permit {
 
     /// Says so only if more connections are open than the limit allows.
     pub(crate) fn leave_if_surplus(&mut self) -> bool {
-        self.leave_if(|state| state.used - state.leaving > state.limit)
+        self.leave_if(|state| state.staying() > state.for_work())
     }
 
     fn leave_if(&mut self, wanted: impl FnOnce(&State) -> bool) -> bool {
-        let Some(budget) = self.budget.as_ref().filter(|_| !self.leaving) else { return false };
+        let Some(budget) = self.budget.as_ref().filter(|_| !self.leaving && !self.control) else {
+            return false;
+        };
         let mut state = budget.state.lock();
         self.leaving = wanted(&state);
         state.leaving += u32::from(self.leaving);
@@ -168,7 +239,7 @@ impl Permit {
     /// connection counts as abandoned until the result is dropped.
     pub(crate) fn abandon(mut self) -> Option<Abandoned> {
         let budget = self.budget.take()?;
-        budget.give_back(self.leaving, |state| state.abandoned += 1);
+        budget.give_back((self.leaving, self.control), |state| state.abandoned += 1);
         Some(Abandoned { budget })
     }
 }
@@ -176,7 +247,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(budget) = self.budget.take() {
-            budget.give_back(self.leaving, |_| ());
+            budget.give_back((self.leaving, self.control), |_| ());
         }
     }
 }
@@ -229,6 +300,42 @@ mod tests {
         assert_eq!(gone, [true, false, false, false]);
         assert!(!budget.is_over() && budget.try_take().is_none());
         drop(held);
+        assert_eq!(budget.usage(), Usage { limit: 2, used: 0, abandoned: 0 });
+    }
+
+    fn control(budget: &Arc<Budget>) -> Option<Permit> {
+        budget.take_control_until(Instant::now(), Instant::now())
+    }
+
+    #[test]
+    fn one_permit_is_kept_for_control_and_the_limit_holds_for_all() {
+        let budget = Budget::new(3);
+        budget.reserve();
+        let (one, two) = (budget.try_take(), budget.try_take());
+        assert!(one.is_some() && two.is_some() && budget.try_take().is_none());
+        let kept = control(&budget);
+        assert!(kept.is_some() && control(&budget).is_none());
+        drop(two);
+        let three = budget.try_take();
+        assert!(three.is_some() && budget.try_take().is_none());
+        assert!(!budget.is_over());
+        drop(kept);
+        assert!(budget.try_take().is_none(), "it is not for work");
+        assert!(control(&budget).is_some());
+        budget.set_limit(1);
+        assert!(budget.is_over() && control(&budget).is_none());
+        drop((one, three));
+        assert!(budget.try_take().is_some(), "of one none is kept");
+    }
+
+    #[test]
+    fn where_none_is_kept_a_control_connection_takes_what_is_free() {
+        let budget = Budget::new(2);
+        let one = control(&budget);
+        let two = budget.try_take();
+        assert!(one.is_some() && two.is_some());
+        assert!(control(&budget).is_none());
+        drop((one, two));
         assert_eq!(budget.usage(), Usage { limit: 2, used: 0, abandoned: 0 });
     }
 

@@ -244,6 +244,17 @@ impl<D: Driver> Builder<D> {
         self
     }
 
+    /// Sets how long a request to cancel a statement may take (see
+    /// [`cancel_handle`](crate::PooledConnection::cancel_handle)).
+    ///
+    /// 1 ms to one year; default
+    /// [`DEFAULT_CANCEL_TIMEOUT`](crate::config::DEFAULT_CANCEL_TIMEOUT), 1 s. Raise it
+    /// on slow networks.
+    pub fn cancel_timeout(mut self, timeout: Duration) -> Builder<D> {
+        self.knobs.cancel_timeout = Some(timeout);
+        self
+    }
+
     /// Sets when the kernel probes a connection on which nothing moves; `None`
     /// leaves it to the system, which probes after two hours or never.
     ///

@@ -9,9 +9,11 @@
 //! grace, and is counted as abandoned until it does.
 
 mod farewell;
+mod stop;
 mod watch;
 
 pub(crate) use farewell::{Farewell, Manner};
+pub(crate) use stop::Stop;
 
 use crate::fence::fence;
 use crate::watchdog::LINGER;

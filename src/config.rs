@@ -30,6 +30,8 @@ pub const DEFAULT_PING_AFTER: Duration = Duration::from_secs(30);
 pub const DEFAULT_PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long sent data may stay unacknowledged by default.
 pub const DEFAULT_TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request to cancel a statement may take by default.
+pub const DEFAULT_CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many rows a materialized query returns at most by default.
 pub const DEFAULT_ROW_LIMIT: usize = 100_000;
 /// How many prepared statements a PostgreSQL connection keeps by default for the
@@ -75,6 +77,7 @@ pub(crate) struct Config {
     pub(crate) role: Role,
     pub(crate) cap: Option<Cap>,
     pub(crate) strict_limits: bool,
+    pub(crate) cancel_timeout: Duration,
     pub(crate) keepalive: Option<Keepalive>,
     pub(crate) tcp_user_timeout: Option<Duration>,
     pub(crate) proxy_idle_timeout: Option<Duration>,
@@ -104,6 +107,7 @@ impl Default for Config {
             role: Role::Any,
             cap: None,
             strict_limits: false,
+            cancel_timeout: DEFAULT_CANCEL_TIMEOUT,
             keepalive: Some(Keepalive::default()),
             tcp_user_timeout: Some(DEFAULT_TCP_USER_TIMEOUT),
             proxy_idle_timeout: None,
@@ -221,6 +225,7 @@ impl Config {
             ("idle_timeout", self.idle_timeout),
             ("ping_timeout", Some(self.ping_timeout)),
             ("close_grace", Some(self.close_grace)),
+            ("cancel_timeout", Some(self.cancel_timeout)),
             ("proxy_idle_timeout", self.proxy_idle_timeout),
             ("proxy_max_lifetime", self.proxy_max_lifetime),
         ];

@@ -1,9 +1,11 @@
 //! The contract between the pool and a blocking database driver.
 
 mod attempt;
+mod cancel;
 
 pub(crate) use attempt::Terms;
 pub use attempt::{Attempt, Expired};
+pub use cancel::{Cancelled, Canceller, Request};
 
 use crate::config::Knobs;
 use crate::error::{BoxError, ConnectError};
@@ -247,16 +249,21 @@ pub trait Driver: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Makes what stops the statement that runs on a busy connection, called on
-    /// another thread before the connection is cut. Default: nothing can.
+    /// Makes what stops the statement that runs on a connection. Must not block.
+    /// Default: nothing can.
     fn canceller(&self, connection: &Self::Connection, side: &Self::Side) -> Option<Canceller> {
         let _ = (connection, side);
         None
     }
-}
 
-/// Stops a running statement; gets an attempt that bounds its own connection.
-pub type Canceller = Box<dyn FnOnce(&Attempt) + Send + 'static>;
+    /// Tells whether a cancel takes a session of the server, as a connection does.
+    ///
+    /// Then each takes a permit of the cap, and with a `statement_timeout` one is
+    /// kept for them. Default: no.
+    fn cancelling_takes_a_session(&self) -> bool {
+        false
+    }
+}
 
 /// How a connection can be looked at without a round trip.
 #[derive(Debug)]

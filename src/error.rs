@@ -167,6 +167,7 @@ impl Error {
             ErrorKind::QueueFull => usable(FaultClass::Saturated, Repeat::NothingSent),
             ErrorKind::Config => usable(FaultClass::Configuration, Repeat::Permanent),
             ErrorKind::Closed => usable(FaultClass::Other, Repeat::Permanent),
+            ErrorKind::Cancel => usable(FaultClass::Other, Repeat::OutcomeUnknown),
             ErrorKind::AsyncContext | ErrorKind::RowCount | ErrorKind::RowLimit => {
                 usable(FaultClass::Usage, Repeat::Permanent)
             }

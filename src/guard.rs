@@ -1,5 +1,9 @@
 //! The guard of a checked-out connection.
 
+mod cancel_handle;
+
+pub use cancel_handle::CancelHandle;
+
 use crate::driver::Driver;
 use crate::engine::Lease;
 use crate::managed::Discard;
@@ -75,6 +79,37 @@ impl<D: Driver> PooledConnection<D> {
     #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
     pub(crate) fn end(connection: PooledConnection<D>, fate: Discard) {
         connection.lease.discard(fate);
+    }
+
+    /// Makes a handle by which another thread can cancel the statement that runs on
+    /// this connection.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use poolwarden::{Pool, PooledConnection, Sqlite};
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::builder().build(Sqlite::memory())?;
+    /// let conn = pool.get()?;
+    /// let handle = PooledConnection::cancel_handle(&conn);
+    /// let canceller = std::thread::spawn(move || {
+    ///     std::thread::sleep(Duration::from_millis(100));
+    ///     handle.cancel()
+    /// });
+    /// let endless = "with recursive t(n) as (select 1 union all select n + 1 from t) \
+    ///                select count(*) from t";
+    /// assert!(conn.query_row(endless, [], |row| row.get::<_, i64>(0)).is_err());
+    /// assert!(canceller.join().unwrap()?);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Blocking
+    ///
+    /// Does not block.
+    pub fn cancel_handle(connection: &PooledConnection<D>) -> CancelHandle {
+        let (brake, borrow) = connection.lease.managed().brake_of_borrow();
+        CancelHandle::new(brake, borrow)
     }
 
     /// Closes the connection although a statement may still run on it.

@@ -111,12 +111,14 @@ mod watchdog;
 pub use crate::builder::Builder;
 pub use crate::cap::Cap;
 pub use crate::config::{Knobs, Validation};
-pub use crate::driver::{Attempt, Canceller, Driver, Expired, Link, Unsolicited};
+pub use crate::driver::{
+    Attempt, Cancelled, Canceller, Driver, Expired, Link, Request, Unsolicited,
+};
 pub use crate::error::{
     BoxError, Classify, ConnectError, ConnectFault, Error, ErrorKind, Fault, FaultClass, Levels,
     Phase, Repeat, Result, Usability, fault_of,
 };
-pub use crate::guard::PooledConnection;
+pub use crate::guard::{CancelHandle, PooledConnection};
 pub use crate::limits::ServerLimits;
 pub use crate::liveness::Descriptor;
 pub use crate::observe::{

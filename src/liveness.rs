@@ -95,6 +95,15 @@ impl Descriptor {
         poll_one(self.as_fd()) & (PEER_CLOSED | libc::POLLHUP | libc::POLLERR) != 0
     }
 
+    /// Waits until the other side has closed its half or has reset it; tells whether
+    /// it came to that. Means nothing after a shutdown of the reading half.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn wait_ended_by_peer(&self, timeout: Duration) -> bool {
+        let mut entry = [poll_entry(self.as_fd(), PEER_CLOSED)];
+        poll(&mut entry, timeout);
+        entry[0].revents != 0
+    }
+
     /// Tells whether both ends of the socket are the same: it talks to itself.
     pub(crate) fn is_connected_to_itself(&self) -> bool {
         let socket = socket2::SockRef::from(self);
@@ -176,14 +185,19 @@ pub(crate) fn wait_ended(
 ) -> Vec<bool> {
     let mut entries = vec![poll_entry(waker, libc::POLLIN)];
     entries.extend(sockets.iter().map(|socket| poll_entry(*socket, PEER_CLOSED)));
+    poll(&mut entries, timeout);
+    let ends = PEER_CLOSED | libc::POLLHUP | libc::POLLERR | libc::POLLNVAL;
+    entries[1..].iter().map(|entry| entry.revents & ends != 0).collect()
+}
+
+/// Polls for at most the time given, or a minute.
+fn poll(entries: &mut [libc::pollfd], timeout: Duration) {
     // Rounded up, so that a wait of less than a millisecond does not spin.
     let millis = timeout.as_nanos().div_ceil(1_000_000).min(60_000);
     let count = libc::nfds_t::try_from(entries.len()).expect("a poll set fits its count");
     let millis = libc::c_int::try_from(millis).expect("a minute of milliseconds fits");
-    // SAFETY: the pointer and the count are those of one live vector.
+    // SAFETY: the pointer and the count are those of one live slice.
     unsafe { libc::poll(entries.as_mut_ptr(), count, millis) };
-    let ends = PEER_CLOSED | libc::POLLHUP | libc::POLLERR | libc::POLLNVAL;
-    entries[1..].iter().map(|entry| entry.revents & ends != 0).collect()
 }
 
 /// `TCP_CLOSE` of the kernel's list of TCP states (Linux, net/tcp_states.h).

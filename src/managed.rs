@@ -3,18 +3,20 @@
 
 mod autopsy;
 mod bounds;
+mod brake;
 mod check;
 mod conflicts;
 mod holder;
 mod sizing;
 mod warden;
 
+pub(crate) use brake::Brake;
 pub(crate) use check::{Discard, Kept, Look};
 pub(crate) use holder::Holder;
 pub(crate) use warden::{InitHook, Warden};
 
 use crate::budget::Permit;
-use crate::closer::{self, Farewell, Manner};
+use crate::closer::{self, Farewell, Manner, Stop};
 use crate::driver::{Driver, Link};
 use crate::fence::Panicked;
 use crate::lifetime;
@@ -22,7 +24,8 @@ use crate::liveness::Descriptor;
 use crate::observe::{CloseReason, Closed, Encryption, Words};
 use crate::reset::Handling;
 use crate::watchdog;
-use std::sync::Arc;
+use brake::Parting;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// An open connection and everything the pool knows about it.
@@ -44,6 +47,10 @@ pub(crate) struct Managed<D: Driver> {
     /// How the borrower of now has had it.
     handling: Handling,
     fate: Option<Discard>,
+    /// Made when it is first wanted.
+    brake: OnceLock<Arc<Brake>>,
+    /// A request to cancel was sent for the borrower who has just given it back.
+    shaken: bool,
     holder: Arc<Holder>,
     permit: Option<Permit>,
     /// Law: entered in the counters from here on until the report of its end.
@@ -97,6 +104,8 @@ impl<D: Driver> Managed<D> {
             never_out: true,
             handling: Handling::Untouched,
             fate: None,
+            brake: OnceLock::new(),
+            shaken: false,
             holder,
             permit: Some(permit),
             encryption: None,
@@ -263,10 +272,69 @@ impl<D: Driver> Managed<D> {
     /// Takes the driver's connection out of the pool's care; the permit goes back
     /// and every descriptor of ours is closed.
     pub(crate) fn detach(mut self) -> Option<D::Connection> {
+        self.retire_brake();
         self.doom(Discard::planned(CloseReason::Detached));
         let parts = self.parts.take();
         self.report(Instant::now());
         parts.map(|parts| parts.connection)
+    }
+
+    /// What stops its statements, made at the first call, with the number of the
+    /// borrow under way.
+    pub(crate) fn brake_of_borrow(&self) -> (Arc<Brake>, u64) {
+        let brake = self
+            .brake
+            .get_or_init(|| Brake::new(self.id, self.stop(), self.warden.config().cancel_timeout));
+        (Arc::clone(brake), brake.check_out())
+    }
+
+    fn stop(&self) -> Option<Stop> {
+        let parts = self.parts.as_ref()?;
+        let ask = |driver: &D| {
+            let canceller = driver.canceller(&parts.connection, &parts.side)?;
+            Some((canceller, driver.cancelling_takes_a_session()))
+        };
+        let (canceller, takes_a_session) = self.warden.ask(ask).ok().flatten()?;
+        let config = self.warden.config();
+        let budget = takes_a_session.then(|| Arc::clone(self.warden.budget()));
+        Some(Stop { canceller, budget, tcp: config.tcp(), grace: config.close_grace })
+    }
+
+    /// Enters that a borrower has it, if that makes a difference.
+    #[inline]
+    pub(crate) fn handed_out(&self) {
+        if let Some(brake) = self.brake.get() {
+            brake.check_out();
+        }
+    }
+
+    /// Enters that the borrower has given it back: what could stop its statements is
+    /// void, and what was sent must settle.
+    #[inline]
+    fn release_brake(&mut self) {
+        if let Some(brake) = self.brake.get() {
+            self.shaken |= brake.check_in() == Parting::Shaken;
+        }
+    }
+
+    /// Waits for what may still be stopping its statements; tells whether it is known
+    /// to be done.
+    fn has_settled(&self, deadline: Instant) -> bool {
+        self.brake.get().is_none_or(|brake| brake.settle(deadline))
+    }
+
+    fn calm_down(&mut self) {
+        if std::mem::take(&mut self.shaken)
+            && let Some(brake) = self.brake.get()
+        {
+            brake.calm_down();
+        }
+    }
+
+    fn retire_brake(&self) {
+        if let Some(brake) = self.brake.get() {
+            brake.retire();
+        }
     }
 
     /// A descriptor of our own for the connection's socket, if it has one.
@@ -296,11 +364,14 @@ impl<D: Driver> Managed<D> {
 
     /// Hands the driver's connection to the closer, which returns the permit.
     fn part(&mut self) {
+        self.retire_brake();
+        let busy = self.fate.as_ref().is_some_and(|fate| fate.busy);
+        let stop =
+            if busy { self.brake.get().map_or_else(|| self.stop(), |b| b.stop()) } else { None };
         let Some(parts) = self.parts.take() else { return };
         let fate = self.fate.as_ref();
-        let manner = if fate.is_some_and(|fate| fate.busy) {
-            let stop = self.warden.ask(|driver| driver.canceller(&parts.connection, &parts.side));
-            stop.ok().flatten().map_or(Manner::Cut, Manner::Cancel)
+        let manner = if busy {
+            stop.map_or(Manner::Cut, Manner::Cancel)
         } else if fate.is_some_and(|fate| fate.reason.peer_has_ended_it()) {
             Manner::Ended
         } else if fate.is_some_and(|fate| fate.reason.peer_is_deaf()) {

@@ -1,12 +1,13 @@
 //! SQLite through `rusqlite`: the embedded default, with no server and no socket.
 
-use crate::driver::{Attempt, Driver, Link};
+use crate::driver::{Attempt, Canceller, Driver, Link};
 use crate::error::{BoxError, ConnectError, Phase, fault};
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
@@ -170,5 +171,12 @@ impl Driver for Sqlite {
 
     fn ping_is_bounded(&self) -> bool {
         true
+    }
+
+    fn canceller(&self, connection: &Connection, (): &()) -> Option<Canceller> {
+        // SQLite documentation, "sqlite3_interrupt": a statement that begins when none
+        // runs is not affected.
+        let handle = connection.get_interrupt_handle();
+        Some(Canceller::Local(Arc::new(move || handle.interrupt())))
     }
 }

@@ -1,9 +1,9 @@
 //! How one connection is closed: orderly, cut, or cancelled and cut.
 
+use super::stop::Stop;
 use super::watch::Watched;
 use crate::budget::Permit;
-use crate::driver::{Attempt, Canceller, Terms};
-use crate::fence::{drop_fenced, fence};
+use crate::fence::drop_fenced;
 use crate::liveness::Descriptor;
 use crate::watchdog;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub(crate) enum Manner {
     /// The socket is shut down first: the other side is not to be waited for.
     Cut,
     /// A statement runs: it is stopped first, then as `Cut`.
-    Cancel(Canceller),
+    Cancel(Stop),
 }
 
 impl Farewell {
@@ -61,21 +61,19 @@ impl Farewell {
                 Some(watched)
             }
             Manner::Cut => self.part(behind, true),
-            Manner::Cancel(cancel) => {
-                self.cancel_elsewhere(cancel);
+            Manner::Cancel(stop) => {
+                self.cancel_elsewhere(stop);
                 None
             }
         }
     }
 
     /// A cancel request is a connection of its own: not on the closer's thread.
-    fn cancel_elsewhere(self, cancel: Canceller) {
+    fn cancel_elsewhere(self, stop: Stop) {
         let work = move || {
-            let terms = Terms { timeout: CANCEL_BOUND, ..Terms::default() };
-            let attempt = Arc::new(Attempt::new(Instant::now(), terms));
-            let watch = watchdog::bound(&attempt);
-            let _ = fence(|| cancel(&attempt));
-            drop(watch);
+            // This connection has a permit itself: another is waited for only if one is
+            // kept for this. What the request cannot do, the cut that follows does.
+            let _ = stop.send(CANCEL_BOUND, Duration::ZERO);
             super::submit(self);
         };
         // Without a thread the job drops here: its connection closes uncancelled.

@@ -120,6 +120,8 @@ knobs! {
     proxy_idle_timeout: Option<Duration>,
     /// After how long a proxy in between closes; `Some(None)` is no proxy.
     proxy_max_lifetime: Option<Duration>,
+    /// How long a request to cancel a statement may take.
+    cancel_timeout: Duration,
     /// When the kernel probes a silent connection, `30s/10s/3`; `Some(None)` leaves
     /// it to the system.
     keepalive: Option<Keepalive>,
@@ -198,6 +200,7 @@ mod tests {
             ("strict_limits", "true"),
             ("proxy_idle_timeout", "50s"),
             ("proxy_max_lifetime", "none"),
+            ("cancel_timeout", "2s"),
             ("keepalive", "20s/5s/4"),
             ("tcp_user_timeout", "15s"),
             ("name", "orders"),

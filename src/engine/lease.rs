@@ -34,6 +34,7 @@ impl<D: Driver> Lease<D> {
     #[inline]
     pub(super) fn handed_out(self, site: &'static Location<'static>, now: Instant) -> Lease<D> {
         self.managed().holder().check_out(site, now);
+        self.managed().handed_out();
         self.engine.warden.totals().count_checkout();
         self
     }

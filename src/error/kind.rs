@@ -36,6 +36,8 @@ pub enum ErrorKind {
     RowCount,
     /// The connection was lost while the server may have committed.
     OutcomeUnknown,
+    /// A request to cancel a statement could not be carried out; it may run on.
+    Cancel,
     /// The caller's own error, from [`Error::caller`](crate::Error::caller).
     Caller,
 }

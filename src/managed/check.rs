@@ -9,7 +9,7 @@ use crate::fence::{Panicked, fence};
 use crate::lifetime;
 use crate::liveness::{self, PeekBuffer, Verdict};
 use crate::observe::{CloseReason, Words};
-use crate::reset::{Handling, Leftovers};
+use crate::reset::{Cleaned, Handling, Leftovers};
 use crate::role::Role;
 use crate::watchdog;
 use std::sync::Arc;
@@ -230,6 +230,7 @@ impl<D: Driver> Managed<D> {
     #[inline]
     pub(crate) fn keep(&mut self, now: Instant) -> Result<Kept, Discard> {
         self.holder.check_in();
+        self.release_brake();
         if self.is_too_old(now) {
             return Err(Discard::planned(CloseReason::MaxLifetime));
         }
@@ -248,11 +249,11 @@ impl<D: Driver> Managed<D> {
             false => Ok(driver.leftovers(connection, side, handling, reset)),
         });
         match state.unwrap_or(Err(CloseReason::Panicked)) {
-            Ok(Leftovers::None) => {
+            Ok(Leftovers::None) if !self.shaken => {
                 self.now_idle(now);
                 Ok(Kept::Clean)
             }
-            Ok(Leftovers::Some) => Ok(Kept::Soiled),
+            Ok(Leftovers::None | Leftovers::Some) => Ok(Kept::Soiled),
             Ok(Leftovers::Unanswered) => Err(self.autopsy(Discard::busy(CloseReason::Dirty))),
             Err(reason) => Err(self.autopsy(Discard::planned(reason))),
         }
@@ -270,9 +271,11 @@ impl<D: Driver> Managed<D> {
     ///
     /// Blocks on the server until then at most, if it has a socket.
     pub(crate) fn clean(&mut self) -> Result<(), Discard> {
-        let (warden, handling) = (Arc::clone(&self.warden), self.handling);
-        let began = Instant::now();
-        let deadline = clock::after(began, warden.config().ping_timeout);
+        let warden = Arc::clone(&self.warden);
+        let deadline = clock::after(Instant::now(), warden.config().ping_timeout);
+        if self.shaken && !self.has_settled(deadline) {
+            return Err(Discard::busy(CloseReason::Dirty));
+        }
         let watch = self.socket_copy().map(|socket| {
             let bite = move || {
                 socket.abort();
@@ -280,10 +283,7 @@ impl<D: Driver> Managed<D> {
             };
             watchdog::arm(deadline, Arc::new(bite))
         });
-        let parts = self.parts.as_mut().expect("bug: a closed connection was cleaned");
-        let (connection, side) = (&mut parts.connection, &mut parts.side);
-        let reset = warden.config().reset;
-        let outcome = warden.ask(|driver| driver.reset(connection, side, handling, reset));
+        let outcome = self.wash(deadline);
         drop(watch);
         let now = Instant::now();
         let is_clean = match outcome {
@@ -307,8 +307,32 @@ impl<D: Driver> Managed<D> {
         }
         // An answer is as good as a ping's.
         self.verified = now;
+        self.calm_down();
         self.now_idle(now);
         Ok(())
+    }
+
+    /// Resets the session. After a request to cancel there may be nothing to reset,
+    /// and one answer more is waited for: should the server have kept anything of the
+    /// request, this is what it hits.
+    fn wash(&mut self, deadline: Instant) -> Result<Result<Cleaned, BoxError>, Panicked> {
+        let (handling, shaken) = (self.handling, self.shaken);
+        let warden = Arc::clone(&self.warden);
+        let parts = self.parts.as_mut().expect("bug: a closed connection was cleaned");
+        let (connection, side) = (&mut parts.connection, &mut parts.side);
+        let reset = warden.config().reset;
+        warden.ask(|driver| {
+            let is_clean =
+                shaken && driver.leftovers(connection, side, handling, reset) == Leftovers::None;
+            let cleaned = match is_clean {
+                true => Cleaned::default(),
+                false => driver.reset(connection, side, handling, reset)?,
+            };
+            if shaken {
+                driver.ping(connection, side, deadline)?;
+            }
+            Ok(cleaned)
+        })
     }
 
     /// Tells whether this thread may wait for a reset, and its end is bounded.

@@ -1,7 +1,7 @@
 //! The MySQL and MariaDB driver.
 
-use super::{limits, security, socket_options, words};
-use crate::driver::{Attempt, Driver, Link, Unsolicited};
+use super::{control, limits, security, socket_options, words};
+use crate::driver::{Attempt, Canceller, Driver, Link, Unsolicited};
 use crate::error::fault::mysql as fault;
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
 use crate::limits::ServerLimits;
@@ -19,6 +19,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -48,7 +49,7 @@ pub struct MySql {
     opts: Opts,
     resolver: Resolver,
     tls: Tls,
-    preference: Preference,
+    preference: Arc<Preference>,
 }
 
 /// What the driver keeps beside each connection.
@@ -101,7 +102,7 @@ impl MySql {
             }
         }
         let tls = security::tls_of(&opts);
-        let (resolver, preference) = (Resolver::system(), Preference::default());
+        let (resolver, preference) = (Resolver::system(), Arc::default());
         MySql { opts, resolver, preference, tls: Tls::default() }.with_tls(tls)
     }
 
@@ -135,7 +136,7 @@ impl MySql {
     pub fn with_tls(mut self, tls: Tls) -> Result<MySql, Error> {
         security::check(&tls, self.opts.get_socket())?;
         self.tls = tls;
-        self.preference = Preference::default();
+        self.preference = Arc::default();
         Ok(self)
     }
 
@@ -150,6 +151,19 @@ impl MySql {
     {
         self.resolver = Resolver::with(resolver);
         self
+    }
+
+    /// The same server, nothing of the session: for a control connection to this
+    /// address of it.
+    pub(super) fn for_control(&self, address: Option<SocketAddr>) -> MySql {
+        let opts = OptsBuilder::from_opts(self.opts.clone());
+        let opts = opts.init(Vec::<String>::new()).db_name(None::<String>);
+        let resolver = match address {
+            Some(address) => Resolver::with(move |_, _| Ok(vec![address])),
+            None => self.resolver.clone(),
+        };
+        let (tls, preference) = (self.tls.clone(), Arc::clone(&self.preference));
+        MySql { opts: opts.into(), resolver, tls, preference }
     }
 
     fn dial_tcp(&self, attempt: &Attempt) -> Result<(Conn, Side), ConnectError> {
@@ -354,6 +368,14 @@ impl Driver for MySql {
     /// take it for its own answer.
     fn unsolicited(&self, _: &Side, _: &[u8]) -> Unsolicited {
         Unsolicited::Discard
+    }
+
+    fn canceller(&self, connection: &Conn, _: &Side) -> Option<Canceller> {
+        Some(Canceller::Remote(control::killer(self, connection)))
+    }
+
+    fn cancelling_takes_a_session(&self) -> bool {
+        true
     }
 
     fn server_limits(

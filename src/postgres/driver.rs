@@ -7,7 +7,7 @@ use super::negotiation::Refusal;
 use super::security::Security;
 use super::statements::Statements;
 use super::{asynchrony, cleaning, limits, unix, words};
-use crate::driver::{Attempt, Canceller, Driver, Link, Unsolicited};
+use crate::driver::{Attempt, Cancelled, Canceller, Driver, Link, Unsolicited};
 use crate::error::fault::postgres as fault;
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
 use crate::limits::ServerLimits;
@@ -441,15 +441,19 @@ impl Driver for Postgres {
         let by_connector = side.ledger.is_some();
         let encrypted = side.is_encrypted();
         let security = Arc::clone(&self.security);
-        Some(Box::new(move |attempt| {
-            // A cancel is a hint: what it could not do, the cut that follows does.
-            let _ = if by_connector {
-                let way = if encrypted { Way::Tls } else { Way::Plain(None) };
-                let Ok(demand) = security.demand(way) else { return };
-                token.cancel_query(Connector::new(attempt, demand))
-            } else {
-                token.cancel_query(NoTls)
-            };
-        }))
+        Some(Canceller::Remote(Arc::new(move |attempt| {
+            if !by_connector {
+                token.cancel_query(NoTls)?;
+                return Ok(Cancelled::Sent);
+            }
+            let way = if encrypted { Way::Tls } else { Way::Plain(None) };
+            let connector = Connector::new(attempt, security.demand(way)?);
+            token.cancel_query(connector.clone())?;
+            // The server ends the connection when it has signalled the session; it
+            // takes note of the signal before it reads another statement.
+            let socket = connector.socket();
+            let ended = socket.is_some_and(|s| s.wait_ended_by_peer(attempt.remaining()));
+            if ended { Ok(Cancelled::Done) } else { Err("the server has not confirmed it".into()) }
+        })))
     }
 }

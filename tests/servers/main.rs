@@ -4,6 +4,7 @@
 mod asynchrony;
 mod black_hole;
 mod bounds;
+mod cancel;
 mod cap;
 mod cause;
 mod cleaning;
@@ -22,5 +23,6 @@ mod proxies;
 mod rows;
 mod saturation;
 mod sight;
+mod sleeper;
 mod statements;
 mod transactions;
