@@ -246,7 +246,8 @@ impl<T, E: Clone> Core<T, E> {
     ) -> Vec<Order> {
         let mut state = self.state.lock();
         state.one_less_pending();
-        state.outage = Some(Outage { error: error.clone(), waits });
+        let since = state.outage.as_ref().map_or(now, |outage| outage.since);
+        state.outage = Some(Outage { error: error.clone(), waits, since });
         state.trust = 0;
         if waits {
             state.undial(ticket);
@@ -269,9 +270,11 @@ impl<T, E: Clone> Core<T, E> {
         self.state.lock().trust = 0;
     }
 
-    /// The error of the last attempt to open, if none has succeeded since.
-    pub(crate) fn last_failure(&self) -> Option<E> {
-        self.state.lock().outage.as_ref().map(|outage| outage.error.clone())
+    /// The error of the last attempt to open, if none has succeeded since, and when
+    /// the first of them failed.
+    pub(crate) fn last_failure(&self) -> Option<(E, Instant)> {
+        let state = self.state.lock();
+        state.outage.as_ref().map(|outage| (outage.error.clone(), outage.since))
     }
 
     /// A permit came back: somebody may be waiting for it.

@@ -34,6 +34,7 @@ struct Inner {
     message: String,
     levels: Option<Levels>,
     waited: Option<Duration>,
+    down_for: Option<Duration>,
     source: Option<Source>,
     /// What is known of the fault beyond what kind and source tell.
     fault: Option<Fault>,
@@ -77,8 +78,8 @@ impl fmt::Display for Levels {
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         let message = message.into();
-        let (levels, waited, source, fault) = (None, None, None, None);
-        Error(Box::new(Inner { kind, message, levels, waited, source, fault }))
+        let (levels, waited, down_for, source, fault) = (None, None, None, None, None);
+        Error(Box::new(Inner { kind, message, levels, waited, down_for, source, fault }))
     }
 
     pub(crate) fn config(message: impl Into<String>) -> Error {
@@ -133,6 +134,14 @@ impl Error {
 
     pub(crate) fn with_waited(mut self, waited: Duration) -> Error {
         self.0.waited = Some(waited);
+        self
+    }
+
+    /// Adds for how long no attempt to open a connection has succeeded.
+    pub(crate) fn with_down_for(mut self, time: Duration) -> Error {
+        use std::fmt::Write as _;
+        let _ = write!(self.0.message, "; no connection could be opened for {time:.1?}");
+        self.0.down_for = Some(time);
         self
     }
 
@@ -204,6 +213,12 @@ impl Error {
     /// Tells how long the caller had waited, for errors of a check-out.
     pub fn waited(&self) -> Option<Duration> {
         self.0.waited
+    }
+
+    /// Tells for how long no connection could be opened, if that was known when the
+    /// caller came: it was answered at once then.
+    pub fn down_for(&self) -> Option<Duration> {
+        self.0.down_for
     }
 
     /// Returns the failed attempt to open a connection behind this error.

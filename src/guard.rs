@@ -135,6 +135,11 @@ impl<D: Driver> PooledConnection<D> {
     pub(crate) fn lease(&self) -> &Lease<D> {
         &self.lease
     }
+
+    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
+    pub(crate) fn lease_mut(&mut self) -> &mut Lease<D> {
+        &mut self.lease
+    }
 }
 
 impl<D: Driver> Deref for PooledConnection<D> {

@@ -266,6 +266,9 @@ impl<D: Driver> Managed<D> {
     /// Decides why this connection is closed when it is dropped; the first
     /// decision stays.
     pub(crate) fn doom(&mut self, discard: Discard) {
+        if discard.reason.casts_doubt() {
+            self.warden.doubt(Instant::now());
+        }
         self.fate.get_or_insert(discard);
     }
 

@@ -108,7 +108,8 @@ impl<D: Driver> Pool<D> {
     /// # Blocking
     ///
     /// Does not block: never waits, never opens a connection and never pings. A
-    /// connection that would need a ping first is left where it is.
+    /// connection that would need a ping first is left where it is; one that would
+    /// need it only because another was lost is handed out as it is.
     #[track_caller]
     pub fn try_get(&self) -> Option<PooledConnection<D>> {
         self.engine().try_check_out(Location::caller()).map(PooledConnection::new)

@@ -14,13 +14,15 @@ impl Backoff {
         Backoff { first, most }
     }
 
-    /// The pause after so many failures in a row: none after zero, then doubling
-    /// up to the most. `spread`, from 0.0 to 1.0, takes off up to half of it.
+    /// The pause after so many failures in a row: none after zero, then any part of
+    /// a bound that doubles up to the most. `spread`, from 0.0 to 1.0, is what is
+    /// taken off: with the whole range in use, those who failed together come back
+    /// apart.
     pub(crate) fn pause(self, failures: u32, spread: f64) -> Duration {
         let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };
         let factor = 2u32.checked_pow(doublings).unwrap_or(u32::MAX);
         let full = self.first.saturating_mul(factor).min(self.most);
-        full.mul_f64(1.0 - spread.clamp(0.0, 1.0) / 2.0)
+        full.mul_f64(1.0 - spread.clamp(0.0, 1.0))
     }
 }
 
@@ -39,8 +41,8 @@ mod tests {
     }
 
     #[test]
-    fn the_spread_takes_off_up_to_half() {
-        assert_eq!(BACKOFF.pause(1, 1.0), Duration::from_millis(50));
-        assert_eq!(BACKOFF.pause(1, 0.5), Duration::from_millis(75));
+    fn the_spread_takes_off_up_to_all() {
+        assert_eq!(BACKOFF.pause(1, 1.0), Duration::ZERO);
+        assert_eq!(BACKOFF.pause(2, 0.5), Duration::from_millis(100));
     }
 }

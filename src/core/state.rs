@@ -54,6 +54,8 @@ pub(super) struct Outage<E> {
     pub(super) error: E,
     /// The cause passes by itself: callers wait for it, within their deadlines.
     pub(super) waits: bool,
+    /// When the first of the attempts failed that no success has followed.
+    pub(super) since: Instant,
 }
 
 impl<T, E: Clone> State<T, E> {

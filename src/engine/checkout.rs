@@ -63,7 +63,8 @@ impl<D: Driver> Engine<D> {
             let Take::Idle(managed) = self.core.take(now) else { return None };
             let mut lease = Lease::new(self, managed);
             match lease.managed_mut().look(now) {
-                Look::Fine => return Some(lease.handed_out(site, now)),
+                // It cannot be asked here; as far as the kernel knows it lives.
+                Look::Fine | Look::Doubted => return Some(lease.handed_out(site, now)),
                 Look::Close(fate) => lease.discard(fate),
                 Look::AskServer => {
                     lease.put_back(now);
@@ -110,7 +111,7 @@ impl<D: Driver> Visit<'_, D> {
             let fate = match look {
                 Look::Fine => return Ok(lease),
                 Look::Close(fate) => fate,
-                Look::AskServer => match self.ping(&mut lease) {
+                Look::AskServer | Look::Doubted => match self.ping(&mut lease) {
                     Ok(Ok(())) => return Ok(lease),
                     Ok(Err(fate)) => fate,
                     Err(error) => {

@@ -148,7 +148,7 @@ impl<D: Driver> Borrowed<'_, D> {
         for mut managed in std::mem::take(&mut self.items) {
             match managed.look(now) {
                 Look::Close(fate) => gone.push((managed, fate)),
-                Look::Fine | Look::AskServer => healthy.push(managed),
+                Look::Fine | Look::AskServer | Look::Doubted => healthy.push(managed),
             }
         }
         if gone.iter().any(|(_, fate)| fate.reason.hints_at_an_outage()) {

@@ -2,7 +2,7 @@
 
 use super::{Engine, discard};
 use crate::driver::Driver;
-use crate::managed::{Discard, Kept, Managed};
+use crate::managed::{Discard, Kept, Managed, Warden};
 use crate::observe::CloseReason;
 use std::panic::Location;
 use std::sync::Arc;
@@ -49,8 +49,17 @@ impl<D: Driver> Lease<D> {
         self.managed.as_mut().expect("bug: a connection was used after it was given back")
     }
 
+    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
+    pub(crate) fn warden(&self) -> &Arc<Warden<D>> {
+        &self.engine.warden
+    }
+
     /// Closes the connection instead of giving it back.
     pub(crate) fn discard(mut self, fate: Discard) {
+        self.end(fate);
+    }
+
+    fn end(&mut self, fate: Discard) {
         if fate.reason.hints_at_an_outage() {
             self.engine.core.distrust();
         }
@@ -109,8 +118,8 @@ impl<D: Driver> Drop for Lease<D> {
             Ok(Kept::Clean) => self.give_back(managed, now),
             Ok(Kept::Soiled) => self.clean_and_give_back(managed),
             Err(fate) => {
-                self.engine.core.removed();
-                discard(managed, fate);
+                self.managed = Some(managed);
+                self.end(fate);
             }
         }
     }

@@ -32,7 +32,13 @@ pub(super) fn async_context<D: Driver>(engine: &Engine<D>, to_do: &str) -> Error
 }
 
 pub(super) fn failed<D: Driver>(engine: &Engine<D>, error: ConnectError, began: Instant) -> Error {
-    Error::connect(error).with_levels(engine.levels()).with_waited(began.elapsed())
+    let failed = Error::connect(error).with_levels(engine.levels());
+    let failed = failed.with_waited(began.elapsed());
+    match engine.core.last_failure() {
+        // Known before this caller came.
+        Some((_, since)) if since < began => failed.with_down_for(since.elapsed()),
+        _ => failed,
+    }
 }
 
 /// The deadline passed: says what was being waited for, how full the pool is,
@@ -47,7 +53,7 @@ pub(super) fn too_late<D: Driver>(
     let waited = now.saturating_duration_since(began);
     engine.warden.journal().timed_out(engine.warden.totals(), waited);
     let levels = engine.levels();
-    let failure = engine.core.last_failure();
+    let failure = engine.core.last_failure().map(|(failure, _)| failure);
     let mut text = format!(
         "pool {}: no connection within {timeout:?} (waited {waited:.1?}): {}; {levels}",
         engine.warden.name(),
@@ -78,7 +84,7 @@ fn cause<D: Driver>(engine: &Engine<D>, doing: Doing, levels: &Levels, now: Inst
             .into();
     }
     let failure = engine.core.last_failure();
-    if failure.is_some_and(|failure| failure.fault() == ConnectFault::Saturated) {
+    if failure.is_some_and(|(failure, _)| failure.fault() == ConnectFault::Saturated) {
         return full_server(engine, levels);
     }
     if let Some(attempt) = engine.oldest_attempt() {

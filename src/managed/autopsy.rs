@@ -24,7 +24,7 @@ impl<D: Driver> Managed<D> {
             Verdict::Quiet | Verdict::Unsolicited(_) => finding,
             ended => match judge(&self.warden, parts, ended, buffer.bytes()) {
                 Look::Close(cause) => cause,
-                Look::Fine | Look::AskServer => finding,
+                Look::Fine | Look::AskServer | Look::Doubted => finding,
             },
         }
     }

@@ -2,7 +2,7 @@
 //! known from the knobs at first, and lowered when the server is asked.
 
 use crate::config::Config;
-use parking_lot::Mutex;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -100,30 +100,60 @@ impl Bounds {
     }
 }
 
-/// An instant before which something no longer holds; the flag keeps the lock off
-/// the path of a pool where it was never raised.
+/// An instant before which something no longer holds; one relaxed load to read.
+///
+/// Nanoseconds since the epoch, plus one; zero if it was never raised.
 #[derive(Default)]
-pub(super) struct Since {
-    raised: AtomicBool,
-    latest: Mutex<Option<Instant>>,
-}
+pub(super) struct Since(AtomicU64);
+
+/// The instant from which stored times count: earlier than any of them.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Since {
+    /// Never raised; an instant before this call may not be raised.
+    pub(super) fn never() -> Since {
+        LazyLock::force(&EPOCH);
+        Since::default()
+    }
+
     pub(super) fn raise(&self, at: Instant) {
-        let mut latest = self.latest.lock();
-        *latest = (*latest).max(Some(at));
-        self.raised.store(true, Relaxed);
+        let nanos = as_nanos(at.saturating_duration_since(*EPOCH));
+        self.0.fetch_max(nanos.saturating_add(1), Relaxed);
+    }
+
+    /// Raises it unless it was raised within this time before.
+    pub(super) fn raise_if_older(&self, age: Duration, at: Instant) -> bool {
+        let nanos = as_nanos(at.saturating_duration_since(*EPOCH)).saturating_add(1);
+        let due = |last: u64| last == 0 || last.saturating_add(as_nanos(age)) <= nanos;
+        self.0.try_update(Relaxed, Relaxed, |last| due(last).then_some(nanos)).is_ok()
     }
 
     #[inline]
     pub(super) fn get(&self) -> Option<Instant> {
-        if self.raised.load(Relaxed) { *self.latest.lock() } else { None }
+        match self.0.load(Relaxed) {
+            0 => None,
+            nanos => Some(*EPOCH + Duration::from_nanos(nanos - 1)),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instant_once_raised_only_moves_on_and_not_too_often() {
+        let (since, now) = (Since::never(), Instant::now());
+        assert_eq!(since.get(), None);
+        since.raise(now);
+        since.raise(now - Duration::from_nanos(1));
+        assert_eq!(since.get(), Some(now));
+        let second = Duration::from_secs(1);
+        assert!(!since.raise_if_older(second, now + second / 2));
+        assert_eq!(since.get(), Some(now));
+        assert!(since.raise_if_older(second, now + second));
+        assert_eq!(since.get(), Some(now + second));
+    }
 
     #[test]
     fn a_margin_is_a_tenth_within_its_bounds() {

@@ -51,7 +51,14 @@ impl CloseReason {
 
     /// The server itself may be gone, not only this connection.
     pub(crate) fn hints_at_an_outage(self) -> bool {
-        self.peer_has_ended_it() || self.peer_is_deaf()
+        self.peer_has_ended_it() || self.peer_is_deaf() || self == CloseReason::Broken
+    }
+
+    /// What ended this one without our doing may have ended others. The server's own
+    /// limit on idling is met by each connection at its own time.
+    pub(super) fn casts_doubt(self) -> bool {
+        self.hints_at_an_outage()
+            && !matches!(self, CloseReason::ServerIdleTimeout | CloseReason::Condemned)
     }
 
     /// The other side is deaf: an orderly goodbye would only wait.
@@ -69,6 +76,8 @@ pub(crate) enum Look {
     Fine,
     /// It may be handed out if it answers a ping.
     AskServer,
+    /// The same, but only because another one was lost since it was last proven.
+    Doubted,
     /// It must be closed.
     Close(Discard),
 }
@@ -86,34 +95,43 @@ impl<D: Driver> Managed<D> {
         if validation == Validation::Off {
             return Look::Fine;
         }
-        if self.is_condemned() {
-            return Look::Close(Discard::planned(CloseReason::Condemned));
+        let doubted = self.warden.doubted_since().is_some_and(|since| self.verified <= since);
+        if doubted && let Some(reason) = self.is_given_up() {
+            return Look::Close(Discard::planned(reason));
         }
         let Ok(link) = self.link() else {
             return Look::Close(Discard::planned(CloseReason::Panicked));
         };
         match self.peek(&link) {
-            Look::Fine if self.wants_ping(&link, validation, now) => Look::AskServer,
+            Look::Fine if self.wants_ping(&link, now) => Look::AskServer,
+            Look::Fine if doubted && !matches!(link, Link::InProcess) => Look::Doubted,
             Look::Close(discard) => Look::Close(self.with_last_words(discard)),
             look => look,
         }
     }
 
-    /// A ping timed out while this one lay idle and nothing has proven it since.
-    fn is_condemned(&self) -> bool {
-        let since = self.warden.suspected_since();
-        since.is_some_and(|since| self.verified <= since && self.idle_since <= since)
+    /// A ping timed out while this one lay idle and nothing has proven it since; or it
+    /// leads to a server that takes no writes.
+    #[cold]
+    fn is_given_up(&self) -> Option<CloseReason> {
+        let silent = self.warden.suspected_since();
+        if silent.is_some_and(|since| self.verified <= since && self.idle_since <= since) {
+            return Some(CloseReason::Condemned);
+        }
+        let shunned = self.warden.shunned_since().is_some_and(|since| self.birth <= since);
+        shunned.then_some(CloseReason::ReadOnly)
     }
 
-    fn wants_ping(&self, link: &Link<'_>, validation: Validation, now: Instant) -> bool {
+    fn wants_ping(&self, link: &Link<'_>, now: Instant) -> bool {
         let fresh = self.never_out && !lifetime::idled(self.idle_since, Some(FRESH), now);
+        let config = self.warden.config();
+        let always = config.validation == Validation::AlwaysPing;
         if matches!(link, Link::InProcess) {
-            return validation == Validation::AlwaysPing && !fresh;
+            return always && !fresh;
         }
-        let doubted = self.warden.doubted_since().is_some_and(|since| self.verified <= since);
-        let idle_for_long = lifetime::idled(self.idle_since, self.warden.config().ping_after, now);
+        let idle_for_long = lifetime::idled(self.idle_since, config.ping_after, now);
         let hidden = matches!(link, Link::Hidden);
-        doubted || idle_for_long || !fresh && (hidden || validation == Validation::AlwaysPing)
+        idle_for_long || !fresh && (hidden || always)
     }
 
     #[inline]
@@ -212,6 +230,25 @@ impl<D: Driver> Managed<D> {
             Role::Any => warden.driver().ping(connection, side, deadline).map(|()| true),
             Role::Writable => warden.driver().is_writable(connection, side, deadline),
         })
+    }
+
+    /// Asks the server, whatever role the pool wants, whether it takes writes; false
+    /// only if it says that it does not. Blocks on it for at most `ping_timeout`.
+    pub(crate) fn takes_writes(&mut self) -> bool {
+        let deadline = clock::after(Instant::now(), self.warden.config().ping_timeout);
+        let watch = self.socket_copy().map(|socket| {
+            let bite = move || {
+                socket.abort();
+                None
+            };
+            watchdog::arm(deadline, Arc::new(bite))
+        });
+        let warden = Arc::clone(&self.warden);
+        let parts = self.parts.as_mut().expect("bug: a closed connection was asked");
+        let (connection, side) = (&mut parts.connection, &mut parts.side);
+        let answer = warden.ask(|driver| driver.is_writable(connection, side, deadline));
+        drop(watch);
+        !matches!(answer, Ok(Ok(false)))
     }
 
     /// Tells whether a ping ends at its deadline on the caller's own thread.

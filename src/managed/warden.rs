@@ -39,6 +39,8 @@ pub(crate) struct Warden<D: Driver> {
     /// When something happened that may have happened to all: what was proven before
     /// is asked about before its next use.
     doubt: Since,
+    /// When a server said that it takes no writes: what was opened before leads to it.
+    shunned: Since,
     /// When all connections were retired: those born before go.
     retirement: Since,
 }
@@ -54,6 +56,10 @@ struct Known {
 
 /// How often the server's limits are read again.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
+
+/// A pool of replicas, to which somebody writes by mistake, opens its connections anew
+/// no more often than this.
+const SHUN_EVERY: Duration = Duration::from_secs(1);
 
 impl<D: Driver> Warden<D> {
     pub(crate) fn new(
@@ -80,9 +86,10 @@ impl<D: Driver> Warden<D> {
             totals: Counters::new(),
             journal: Journal::new(name, observers),
             roster: Roster::default(),
-            suspicion: Since::default(),
-            doubt: Since::default(),
-            retirement: Since::default(),
+            suspicion: Since::never(),
+            doubt: Since::never(),
+            shunned: Since::never(),
+            retirement: Since::never(),
         })
     }
 
@@ -148,12 +155,26 @@ impl<D: Driver> Warden<D> {
     /// A ping that began then got no answer: nothing proven before is proven.
     pub(crate) fn suspect(&self, since: Instant) {
         self.suspicion.raise(since);
+        self.doubt(since);
     }
 
     /// Since when everything is suspected, if it is.
-    #[inline]
     pub(super) fn suspected_since(&self) -> Option<Instant> {
         self.suspicion.get()
+    }
+
+    /// A server said then that it takes no writes: what was opened before is closed
+    /// before its next use. At most once in a while, since opening anew may lead to
+    /// the same server; tells whether it was done.
+    pub(crate) fn shun(&self, since: Instant) -> bool {
+        let raised = self.shunned.raise_if_older(SHUN_EVERY, since);
+        self.doubt(since);
+        raised
+    }
+
+    /// Since when everything opened is known to lead to a server of no use.
+    pub(super) fn shunned_since(&self) -> Option<Instant> {
+        self.shunned.get()
     }
 
     /// Something happened then that may have happened to all connections: each is
@@ -162,10 +183,11 @@ impl<D: Driver> Warden<D> {
         self.doubt.raise(since);
     }
 
-    /// Since when every connection is to be asked about, if it is.
+    /// Since when every connection is to be asked about, if it is. No suspicion and
+    /// no shunning is later than this.
     #[inline]
     pub(super) fn doubted_since(&self) -> Option<Instant> {
-        self.doubt.get().max(self.suspicion.get())
+        self.doubt.get()
     }
 
     /// Retires every connection born before this instant.

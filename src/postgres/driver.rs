@@ -354,8 +354,9 @@ impl Driver for Postgres {
         side.socket.as_ref().map_or(Link::Hidden, |socket| Link::Socket(socket.as_fd()))
     }
 
-    fn is_broken(&self, client: &mut Client, _: &mut Side) -> bool {
-        client.is_closed()
+    fn is_broken(&self, client: &mut Client, side: &mut Side) -> bool {
+        // The driver learns of the end a moment after the words that announce it.
+        client.is_closed() || side.ledger.as_ref().is_some_and(|ledger| ledger.has_ended())
     }
 
     fn leftovers(

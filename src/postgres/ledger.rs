@@ -20,6 +20,8 @@ pub(super) struct Ledger {
     inside: AtomicBool,
     process_id: OnceLock<i32>,
     fatal: Mutex<Option<Words>>,
+    /// Law: set with `fatal`, and read without its lock.
+    ended: AtomicBool,
 }
 
 /// How a session was left, as far as the stream tells.
@@ -44,6 +46,7 @@ impl Ledger {
             inside: AtomicBool::new(true),
             process_id: OnceLock::new(),
             fatal: Mutex::new(None),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -76,6 +79,7 @@ impl Ledger {
             b'E' => {
                 if let Some(words) = words::fatal(body) {
                     *self.fatal.lock() = Some(words);
+                    self.ended.store(true, Relaxed);
                 }
             }
             _ => {}
@@ -99,6 +103,11 @@ impl Ledger {
     /// The process that the server named at start-up.
     pub(super) fn process_id(&self) -> Option<i32> {
         self.process_id.get().copied()
+    }
+
+    /// Tells whether the server has said that it ends the session.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed)
     }
 
     /// The error with which the server ended the session, if it did; the driver

@@ -149,7 +149,7 @@ impl Pool<Postgres> {
         let mut connection = work::check_out(self)?;
         let mut outcome = read(&mut connection, config, sql, params, &mut each);
         if let Err(Stop::Spoilt(_)) = outcome {
-            PooledConnection::end(connection, Discard::planned(CloseReason::Broken));
+            PooledConnection::end(connection, Discard::planned(CloseReason::Dirty));
             connection = work::check_out(self)?;
             outcome = read(&mut connection, config, sql, params, &mut each);
         }

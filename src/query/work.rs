@@ -15,6 +15,8 @@ use crate::observe::CloseReason;
 use crate::observe::Words;
 use crate::pool::Pool;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
+use crate::role::Role;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 use crate::watchdog;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -41,10 +43,11 @@ pub(super) fn check_out<D: Driver>(pool: &Pool<D>) -> Result<PooledConnection<D>
     pool.get()
 }
 
-/// Gives a connection back after an error; closes it if it is gone or out of step.
+/// Gives a connection back after an error; closes it if it is gone or out of step, or
+/// if its server takes no writes: then its siblings go as well.
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(super) fn give_back<D: Driver>(
-    connection: PooledConnection<D>,
+    mut connection: PooledConnection<D>,
     fault: Fault,
     words: Option<Words>,
 ) {
@@ -56,8 +59,30 @@ pub(super) fn give_back<D: Driver>(
             let silent = || Discard::planned(CloseReason::Broken);
             PooledConnection::end(connection, words.map_or_else(silent, Words::into_discard));
         }
+        (Usability::Suspect, FaultClass::ReadOnly) if is_of_no_use(&mut connection) => {
+            PooledConnection::end(connection, Discard::planned(CloseReason::ReadOnly));
+        }
         _ => drop(connection),
     }
+}
+
+/// Asks whether it was the server that refused to write, and not a transaction that
+/// the caller has opened for reading only.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+fn is_of_no_use<D: Driver>(connection: &mut PooledConnection<D>) -> bool {
+    let lease = connection.lease_mut();
+    let (warden, now) = (Arc::clone(lease.warden()), Instant::now());
+    if lease.managed_mut().takes_writes() {
+        return false;
+    }
+    match warden.config().role {
+        // The others are asked before their next use.
+        Role::Writable => warden.doubt(now),
+        // They are closed; not again if those opened since say the same.
+        _ if !warden.shun(now) => return false,
+        _ => {}
+    }
+    true
 }
 
 /// How the closure of a transaction ended.
@@ -89,9 +114,11 @@ pub(super) fn finish<D: Driver, T>(
     connection: PooledConnection<D>,
     finished: Finished<T>,
 ) -> Result<T, Error> {
-    match finished.close {
-        Some(reason) => PooledConnection::abandon(connection, reason),
-        None => drop(connection),
+    match (finished.close, &finished.outcome) {
+        (Some(reason), _) => PooledConnection::abandon(connection, reason),
+        #[cfg(any(feature = "mysql", feature = "postgres"))]
+        (None, Ok(Err(error))) => give_back(connection, error.fault(), None),
+        (None, _) => drop(connection),
     }
     finished.outcome.unwrap_or_else(|payload| resume_unwind(payload))
 }

@@ -188,7 +188,7 @@ impl<D: Driver> ManagedConnection<D> {
         match self.managed.look(now) {
             Look::Fine => return Ok(()),
             Look::Close(fate) => return Err(Refused::Unfit(fate)),
-            Look::AskServer => {}
+            Look::AskServer | Look::Doubted => {}
         }
         if !fence(|| warden.driver().may_block_here()).unwrap_or(true) {
             let text = format!(

@@ -111,15 +111,14 @@ fn min_idle_is_filled_again_after_an_outage_that_a_caller_met_first() {
 }
 
 #[test]
-fn attempts_that_nobody_asked_for_grow_rarer_and_end_with_the_outage() {
+fn attempts_that_nobody_asked_for_are_spaced_and_end_with_the_outage() {
     let down = |script: &Script| script.always(At::Connect, Act::Fault(ConnectFault::Refused));
     let (pool, script) = pool_with(Wire::Tcp, down, |knobs| knobs.min_idle(1));
     until(|| script.calls(At::Connect) >= 5);
-    let times: Vec<_> = script.times(At::Connect).into_iter().take(5).collect();
-    let mut least = Duration::from_millis(50);
-    for pair in times.windows(2) {
+    // How far beyond this they are apart is a matter of chance, and of its bound.
+    let least = Duration::from_millis(90);
+    for pair in script.times(At::Connect).windows(2) {
         assert!(pair[1] - pair[0] >= least, "{:?} after {least:?}", pair[1] - pair[0]);
-        least *= 2;
     }
     script.heal();
     until(|| pool.snapshot().idle == 1);

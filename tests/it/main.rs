@@ -19,6 +19,7 @@ mod outage;
 mod panic_safety;
 mod queue;
 mod sizing;
+mod suspicion;
 mod telling;
 
 // The model's world is built around the crate's own files, which expect their

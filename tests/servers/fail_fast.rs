@@ -5,6 +5,7 @@ use poolwarden::{ConnectFault, ErrorKind, MySql, Pool, Postgres};
 use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use support::proxy::{Mode, Proxy};
@@ -180,6 +181,101 @@ fn an_outage_of_mariadb_is_told_in_milliseconds_and_its_end_is_seen_at_once() {
     let database = mariadb::shared().fresh_database();
     let proxy = Proxy::to_port(mariadb::shared().port());
     outage(&My::new(database.url_via(proxy.port())), &proxy);
+}
+
+/// 64 threads go on asking while the server behind the proxy is stopped and started:
+/// few attempts reach the proxy, and all are served soon after it accepts.
+fn herd_over_a_restart<F: Flavour>(
+    flavour: &F,
+    proxy: &Proxy,
+    stop: impl FnOnce(),
+    start: impl FnOnce() -> Instant,
+) -> Duration {
+    let ours: Ours<F> = Ours(Pool::builder().max_size(10).build(flavour.driver()).expect("there"));
+    let (over, served) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let ask = || {
+        while !over.load(SeqCst) {
+            if ours.work().is_ok() {
+                served.lock().expect("no panic").push(Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    let (down, up) = std::thread::scope(|scope| {
+        (0..64).for_each(|_| drop(scope.spawn(ask)));
+        std::thread::sleep(Duration::from_millis(200));
+        stop();
+        let down = Instant::now();
+        // What was said before is one thing, what is known now another.
+        let known = || ours.0.get().map(drop).err().and_then(|error| error.down_for());
+        assert!(support::wait::eventually(Duration::from_secs(5), || known().is_some()));
+        let began = Instant::now();
+        let error = ours.0.get().map(drop).expect_err("the server is down");
+        let quick = began.elapsed();
+        assert!(quick < Duration::from_millis(500), "{error} after {quick:?}");
+        std::thread::sleep(Duration::from_millis(2_500));
+        let up = start();
+        std::thread::sleep(Duration::from_millis(500));
+        over.store(true, SeqCst);
+        (down, up)
+    });
+    let attempts = proxy.accept_times();
+    let between =
+        |from: Instant, to: Instant| attempts.iter().filter(|at| **at >= from && **at < to).count();
+    for from in attempts.iter().filter(|at| **at >= down && **at < up) {
+        // One more than ten begin in a second that begins with one.
+        let count = between(*from, (*from + Duration::from_secs(1)).min(up));
+        assert!(count <= 11, "{count} attempts in a second");
+    }
+    assert!(between(down, up) >= 5, "somebody asked all the time");
+    let served = served.into_inner().expect("no panic");
+    let first = served.iter().filter(|at| **at >= up).min().expect("served again");
+    first.saturating_duration_since(up)
+}
+
+#[test]
+fn a_herd_over_a_restarting_postgres_is_served_at_once_and_does_not_storm() {
+    support::require!(postgres);
+    let server = pg::Server::start();
+    let proxy = Proxy::to_port(server.port());
+    let flavour = Pg::new(server.url_via(proxy.port(), "postgres", "postgres"));
+    // A loaded computer only ever adds to it: the best of three counts.
+    let round = || {
+        herd_over_a_restart(
+            &flavour,
+            &proxy,
+            || server.stop_fast(),
+            || {
+                server.start_again();
+                assert!(server.wait_ready(Duration::from_secs(20)));
+                Instant::now()
+            },
+        )
+    };
+    let best = (0..3).map(|_| round()).min().expect("three rounds");
+    assert!(best <= Duration::from_millis(150), "first success after {best:?}");
+}
+
+#[test]
+fn a_herd_over_a_restarting_mariadb_is_served_at_once_and_does_not_storm() {
+    support::require!(mariadb);
+    let server = mariadb::Server::start();
+    let database = server.fresh_database();
+    let proxy = Proxy::to_port(server.port());
+    let flavour = My::new(database.url_via(proxy.port()));
+    let round = || {
+        herd_over_a_restart(
+            &flavour,
+            &proxy,
+            || server.stop(),
+            || {
+                server.start_again();
+                Instant::now()
+            },
+        )
+    };
+    let best = (0..3).map(|_| round()).min().expect("three rounds");
+    assert!(best <= Duration::from_millis(150), "first success after {best:?}");
 }
 
 #[test]

@@ -25,4 +25,5 @@ mod saturation;
 mod sight;
 mod sleeper;
 mod statements;
+mod suspicion;
 mod transactions;

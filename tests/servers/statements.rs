@@ -165,7 +165,7 @@ fn a_driver_that_has_lost_its_own_statements_is_replaced() {
             let rows = pool.query("select 'high'::tone", &[]).expect("rows, on a new connection");
             assert_eq!(rows.len(), 1);
             let books = pool.snapshot();
-            assert_eq!((books.closed_by(CloseReason::Broken), books.opened), (1, 2), "{books}");
+            assert_eq!((books.closed_by(CloseReason::Dirty), books.opened), (1, 2), "{books}");
         },
     );
 }
