@@ -4,6 +4,7 @@ mod knobs;
 mod plain;
 
 pub use knobs::Knobs;
+pub(crate) use plain::Plain;
 
 use crate::cap::Cap;
 use crate::error::Error;

@@ -69,6 +69,8 @@ mod clock;
 mod closer;
 pub mod config;
 mod core;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod credentials;
 mod dial;
 mod driver;
 mod engine;
@@ -97,20 +99,24 @@ mod reset;
 mod resolve;
 mod retry;
 mod role;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod route;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod rows;
 mod secret;
+mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod sync;
 mod tcp;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod tls;
 mod watchdog;
 
 pub use crate::builder::Builder;
 pub use crate::cap::Cap;
 pub use crate::config::{Knobs, Validation};
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub use crate::credentials::Credentials;
 pub use crate::driver::{
     Attempt, Cancelled, Canceller, Driver, Expired, Link, Request, Unsolicited,
 };
@@ -129,8 +135,8 @@ pub use crate::r2d2::{Foreign, ManagedConnection, Manager};
 pub use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 pub use crate::role::Role;
 pub use crate::secret::Secret;
+pub use crate::settings::{FromSettings, Settings, System};
 pub use crate::tcp::{Keepalive, TcpOptions};
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub use crate::tls::{ChannelBinding, ClientIdentity, SslMode, SslNegotiation, Tls};
 
 #[cfg(feature = "mysql")]

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::guard::PooledConnection;
 use crate::limits::ServerLimits;
 use crate::observe::Snapshot;
+use crate::settings::{FromSettings, Settings};
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -53,6 +54,53 @@ impl<D: Driver> Pool<D> {
     /// Returns a builder with every knob at its default.
     pub fn builder() -> Builder<D> {
         Builder::new()
+    }
+
+    /// Builds a pool from a URL: the driver, and the knobs in it (`pool_max_size=8`);
+    /// and opens its first connection.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use poolwarden::{Pool, Sqlite};
+    ///
+    /// let pool: Pool<Sqlite> = Pool::connect("sqlite::memory:?pool_max_size=4")?;
+    /// assert_eq!(pool.snapshot().max_size, 4);
+    /// # }
+    /// # Ok::<(), poolwarden::Error>(())
+    /// ```
+    ///
+    /// # Blocking
+    ///
+    /// As [`Builder::build`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`]; what is wrong with the URL is
+    /// [`Config`](crate::ErrorKind::Config), and names the key without its value.
+    #[track_caller]
+    pub fn connect(url: &str) -> Result<Pool<D>, Error>
+    where
+        D: FromSettings,
+    {
+        Pool::with_settings(&Settings::parse(url)?)
+    }
+
+    /// Builds a pool from settings: the driver, and their knobs; and opens its first
+    /// connection.
+    ///
+    /// # Blocking
+    ///
+    /// As [`Builder::build`].
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Pool::connect).
+    #[track_caller]
+    pub fn with_settings(settings: &Settings) -> Result<Pool<D>, Error>
+    where
+        D: FromSettings,
+    {
+        Pool::builder().build(D::from_settings(settings)?)
     }
 
     pub(crate) fn new(engine: Arc<Engine<D>>) -> Pool<D> {

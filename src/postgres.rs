@@ -8,6 +8,7 @@
 
 mod asynchrony;
 mod cleaning;
+mod configure;
 mod connector;
 mod driver;
 mod frames;

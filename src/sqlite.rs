@@ -1,8 +1,10 @@
 //! SQLite through `rusqlite`: the embedded default, with no server and no socket.
 
+use crate::config::Knobs;
 use crate::driver::{Attempt, Canceller, Driver, Link};
-use crate::error::{BoxError, ConnectError, Phase, fault};
+use crate::error::{BoxError, ConnectError, Error, Phase, fault};
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
+use crate::settings::{FromSettings, Settings, System};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use std::fmt;
@@ -32,6 +34,7 @@ pub struct Sqlite {
     place: Place,
     flags: OpenFlags,
     init: Option<Box<Init>>,
+    knobs: Knobs,
 }
 
 enum Place {
@@ -50,7 +53,25 @@ impl Sqlite {
             place: Place::File(path.as_ref().to_path_buf()),
             flags: OpenFlags::default(),
             init: None,
+            knobs: Knobs::default(),
         }
+    }
+
+    /// Makes a driver from a URL, `sqlite:path` or `sqlite::memory:`, or from a bare
+    /// path.
+    ///
+    /// Knobs of the pool may be in the URL (`?pool_max_size=4`), and the `mode`:
+    /// `ro`, `rw` or `rwc`, the default, which creates the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config): it cannot be read; the text names the
+    /// key.
+    pub fn new(url: &str) -> Result<Sqlite, Error> {
+        let is_url = url.split_once(':').is_some_and(|(scheme, rest)| {
+            scheme.eq_ignore_ascii_case("sqlite") || rest.starts_with("//")
+        });
+        if is_url { Sqlite::from_settings(&Settings::parse(url)?) } else { Ok(Sqlite::file(url)) }
     }
 
     /// Makes a driver for a new database in memory, shared by all its connections
@@ -62,7 +83,7 @@ impl Sqlite {
         // is one database for the whole process; it locks and waits like a file.
         let uri = format!("file:/poolwarden-{}-{number}?vfs=memdb", std::process::id());
         let place = Place::Memory { uri, keeper: Mutex::new(None) };
-        Sqlite { place, flags: OpenFlags::default(), init: None }
+        Sqlite { place, flags: OpenFlags::default(), init: None, knobs: Knobs::default() }
     }
 
     /// Sets the flags with which connections are opened.
@@ -106,6 +127,26 @@ impl Sqlite {
     }
 }
 
+impl FromSettings for Sqlite {
+    fn from_settings(settings: &Settings) -> Result<Sqlite, Error> {
+        settings.must_suit(System::Sqlite)?;
+        let driver = match settings.text("path") {
+            Some(":memory:") => Sqlite::memory(),
+            Some(path) => Sqlite::file(path),
+            None => return Err(Error::config("no file is named: sqlite:path, or path=…")),
+        };
+        let create = OpenFlags::SQLITE_OPEN_CREATE;
+        let read_only = (driver.flags - OpenFlags::SQLITE_OPEN_READ_WRITE - create)
+            | OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let flags = match settings.text("mode") {
+            Some("ro") => read_only,
+            Some("rw") => driver.flags - create,
+            _ => driver.flags,
+        };
+        Ok(Sqlite { flags, knobs: settings.all_knobs(1)?, ..driver })
+    }
+}
+
 impl fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Sqlite").field(&self.label()).finish()
@@ -121,6 +162,10 @@ impl Driver for Sqlite {
             Place::File(path) => format!("sqlite {}", path.display()),
             Place::Memory { .. } => "sqlite in memory".into(),
         }
+    }
+
+    fn knobs(&self) -> Option<&Knobs> {
+        Some(&self.knobs)
     }
 
     fn connect(&self, attempt: &Attempt) -> Result<(Connection, ()), ConnectError> {

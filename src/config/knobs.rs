@@ -43,7 +43,9 @@ macro_rules! knobs {
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
 
             /// Sets a knob by its name; false if there is none of that name.
-            fn read(&mut self, name: &str, text: &str) -> Result<bool, &'static str> {
+            pub(crate) fn read(
+                &mut self,
+                name: &str, text: &str) -> Result<bool, &'static str> {
                 match name {
                     $(stringify!($name) => {
                         let value = <$type as Plain>::read(text);
@@ -65,6 +67,13 @@ macro_rules! knobs {
                 $(if other.$name.is_some() {
                     self.$name.clone_from(&other.$name);
                 })*
+            }
+
+            pub(crate) fn is_set(&self, name: &str) -> bool {
+                match name {
+                    $(stringify!($name) => self.$name.is_some(),)*
+                    _ => false,
+                }
             }
 
             pub(super) fn apply(&self, config: &mut Config) {

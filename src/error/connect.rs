@@ -46,6 +46,8 @@ pub enum ConnectFault {
     Panicked,
     /// The hook that prepares a new connection returned an error.
     Hook,
+    /// The hook that returns the credentials returned an error.
+    Credentials,
     /// Any other error of the driver.
     Other,
 }
@@ -80,6 +82,7 @@ impl ConnectFault {
             ConnectFault::Config => "the configuration cannot work",
             ConnectFault::Panicked => "the driver or a hook panicked",
             ConnectFault::Hook => "the init hook returned an error",
+            ConnectFault::Credentials => "the credentials hook returned an error",
             ConnectFault::Other => "the driver reported an error",
         }
     }
@@ -100,6 +103,8 @@ pub enum Phase {
     Handshaking = 3,
     /// The init hook prepares the connection.
     Initialising = 4,
+    /// The credentials hook is asked.
+    Authorising = 5,
 }
 
 impl Phase {
@@ -109,6 +114,7 @@ impl Phase {
             2 => Phase::Connecting,
             3 => Phase::Handshaking,
             4 => Phase::Initialising,
+            5 => Phase::Authorising,
             _ => Phase::Starting,
         }
     }
@@ -122,6 +128,7 @@ impl fmt::Display for Phase {
             Phase::Connecting => "connecting",
             Phase::Handshaking => "waiting for the server in the handshake",
             Phase::Initialising => "running the init hook",
+            Phase::Authorising => "asking the credentials hook",
         })
     }
 }

@@ -175,6 +175,8 @@ impl Fault {
             ConnectFault::Tls | ConnectFault::Config => {
                 (FaultClass::Configuration, Repeat::Permanent)
             }
+            // A vault that is sealed is opened again.
+            ConnectFault::Credentials => (FaultClass::Other, Repeat::NothingSent),
             ConnectFault::Panicked | ConnectFault::Hook | ConnectFault::Other => {
                 (FaultClass::Other, Repeat::Permanent)
             }

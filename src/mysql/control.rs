@@ -4,19 +4,20 @@ use super::MySql;
 use crate::driver::{Attempt, Cancelled, Driver, Request};
 use crate::error::BoxError;
 use crate::liveness::{self, Descriptor};
+use crate::settings::Place;
 use mysql::Conn;
 use mysql::prelude::Queryable;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Makes what stops the statement of this connection.
-pub(super) fn killer(driver: &MySql, connection: &Conn) -> Arc<Request> {
+pub(super) fn killer(driver: &MySql, connection: &Conn, place: &Place) -> Arc<Request> {
     let id = connection.connection_id();
     let fd = liveness::borrow(connection);
     let socket = socket2::SockRef::from(&fd);
     let local = socket.local_addr().ok().and_then(|address| address.as_socket());
     let peer = socket.peer_addr().ok().and_then(|address| address.as_socket());
-    let driver = driver.for_control(peer);
+    let driver = driver.for_control(place, peer);
     Arc::new(move |attempt| kill(&driver, id, local, attempt))
 }
 

@@ -1,6 +1,8 @@
 //! The MySQL and MariaDB driver.
 
-use super::{control, limits, security, socket_options, words};
+use super::{configure, control, limits, security, socket_options, words};
+use crate::config::Knobs;
+use crate::credentials::{Credentials, Login};
 use crate::driver::{Attempt, Canceller, Driver, Link, Unsolicited};
 use crate::error::fault::mysql as fault;
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
@@ -12,21 +14,23 @@ use crate::protection::Route;
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use crate::resolve::Resolver;
 use crate::role::Role;
+use crate::route::{self, Order, first_success};
+use crate::secret::Secret;
+use crate::settings::{FromSettings, Place, Settings, System};
 use crate::tls::{Tls, Verification};
 use mysql::prelude::Queryable;
 use mysql::{ChangeUserOpts, Conn, Opts, OptsBuilder};
-use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A driver for MySQL and MariaDB, over TCP and unix sockets.
 ///
-/// A guard derefs to [`mysql::Conn`]. All addresses of the host are tried in
-/// order, within one `connect_timeout`.
+/// A guard derefs to [`mysql::Conn`]. Several hosts are tried in order, and all
+/// addresses of each, within one `connect_timeout`.
 ///
 /// # Socket options
 ///
@@ -46,36 +50,42 @@ use std::time::{Duration, Instant};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct MySql {
+    /// Without password and TLS: the driver's Debug would print the secrets of both.
     opts: Opts,
+    password: Option<Secret>,
+    places: Vec<Place>,
+    order: Order,
     resolver: Resolver,
     tls: Tls,
     preference: Arc<Preference>,
+    login: Login,
+    knobs: Knobs,
 }
 
 /// What the driver keeps beside each connection.
 #[derive(Debug)]
 pub struct Side {
+    /// Where it leads to, for a control connection to the same server.
+    place: Place,
     /// `None` over a unix socket, where there is nothing to protect.
     protection: Option<Protection>,
 }
 
 impl MySql {
     /// Makes a driver from a URL: `mysql://user:password@host:port/database`, or
-    /// with the scheme `mariadb`; a unix socket as `?socket=/path`.
+    /// with the scheme `mariadb`; a unix socket as `?socket=/path`. A list of keys
+    /// (`host=… user=…`) will do as well.
+    ///
+    /// Knobs of the pool may be among them (`?pool_max_size=8`): they are the
+    /// defaults of the pools of this driver. See [`Settings`] for other sources.
     ///
     /// # Errors
     ///
-    /// [`Config`](crate::ErrorKind::Config): it cannot be read, or has an option
-    /// that a pool must refuse (see [`from_opts`](MySql::from_opts)).
+    /// [`Config`](crate::ErrorKind::Config): it cannot be read, names no host, or
+    /// has an option that a pool must refuse (see [`from_opts`](MySql::from_opts)).
+    /// The text names the key and shows no value.
     pub fn new(url: &str) -> Result<MySql, Error> {
-        let url = match url.strip_prefix("mariadb://") {
-            Some(rest) => Cow::Owned(format!("mysql://{rest}")),
-            None => Cow::Borrowed(url),
-        };
-        let opts = Opts::from_url(&url).map_err(|error| {
-            Error::config("the MySQL connection URL cannot be read").with_source(error)
-        })?;
-        MySql::from_opts(opts)
+        MySql::from_settings(&Settings::parse(url)?)
     }
 
     /// Makes a driver from the `mysql` driver's own options.
@@ -102,8 +112,49 @@ impl MySql {
             }
         }
         let tls = security::tls_of(&opts);
-        let (resolver, preference) = (Resolver::system(), Arc::default());
-        MySql { opts, resolver, preference, tls: Tls::default() }.with_tls(tls)
+        let places = vec![configure::place_of(&opts)];
+        let password = opts.get_pass().map(Secret::new);
+        let opts = OptsBuilder::from_opts(opts).pass(None::<String>).ssl_opts(None).into();
+        let driver = MySql {
+            opts,
+            password,
+            places,
+            order: Order::AsGiven,
+            resolver: Resolver::system(),
+            tls: Tls::default(),
+            preference: Arc::default(),
+            login: Login::default(),
+            knobs: Knobs::default(),
+        };
+        driver.with_tls(tls)
+    }
+
+    /// Asks for the credentials at every connect: for passwords that are rotated,
+    /// and for tokens that live for minutes.
+    ///
+    /// It is called on the thread that opens the connection, without a lock, within
+    /// `connect_timeout`; what it returns later than that is not used. It is asked
+    /// once more if the server refuses what it returned. Its error fails the attempt
+    /// with [`ConnectFault::Credentials`](crate::ConnectFault::Credentials); a panic
+    /// costs that one attempt. Keep what is slow to get: the hook is asked for each
+    /// connection.
+    ///
+    /// ```no_run
+    /// use poolwarden::{Credentials, MySql};
+    ///
+    /// let driver = MySql::new("mysql://app@db.example.com/app")?.with_credentials(|| {
+    ///     let password = std::fs::read_to_string("/run/secrets/db")?;
+    ///     Ok(Credentials::new(password.trim_end()))
+    /// });
+    /// # Ok::<(), poolwarden::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_credentials<F>(mut self, hook: F) -> MySql
+    where
+        F: Fn() -> Result<Credentials, BoxError> + Send + Sync + 'static,
+    {
+        self.login = Login::by(hook);
+        self
     }
 
     /// Says how connections are encrypted, and the server's identity checked.
@@ -134,7 +185,8 @@ impl MySql {
     /// something that MySQL or its driver does not have, two of its knobs contradict
     /// one another, a file cannot be read, or a unix socket is to have TLS.
     pub fn with_tls(mut self, tls: Tls) -> Result<MySql, Error> {
-        security::check(&tls, self.opts.get_socket())?;
+        let by_socket = |place: &Place| matches!(place, Place::Unix { .. });
+        security::check(&tls, self.places.iter().any(by_socket))?;
         self.tls = tls;
         self.preference = Arc::default();
         Ok(self)
@@ -155,70 +207,94 @@ impl MySql {
 
     /// The same server, nothing of the session: for a control connection to this
     /// address of it.
-    pub(super) fn for_control(&self, address: Option<SocketAddr>) -> MySql {
+    pub(super) fn for_control(&self, place: &Place, address: Option<SocketAddr>) -> MySql {
         let opts = OptsBuilder::from_opts(self.opts.clone());
         let opts = opts.init(Vec::<String>::new()).db_name(None::<String>);
         let resolver = match address {
             Some(address) => Resolver::with(move |_, _| Ok(vec![address])),
             None => self.resolver.clone(),
         };
-        let (tls, preference) = (self.tls.clone(), Arc::clone(&self.preference));
-        MySql { opts: opts.into(), resolver, tls, preference }
+        MySql {
+            opts: opts.into(),
+            password: self.password.clone(),
+            places: vec![place.clone()],
+            order: Order::AsGiven,
+            resolver,
+            tls: self.tls.clone(),
+            preference: Arc::clone(&self.preference),
+            login: self.login.clone(),
+            knobs: Knobs::default(),
+        }
     }
 
-    fn dial_tcp(&self, attempt: &Attempt) -> Result<(Conn, Side), ConnectError> {
-        attempt.enter(Phase::Resolving);
-        let host = self.opts.get_ip_or_hostname();
-        let port = self.opts.get_tcp_port();
-        let addresses =
-            self.resolver.resolve(&host, port, attempt.deadline()).map_err(|error| {
-                let timed_out = error.kind() == io::ErrorKind::TimedOut;
-                let fault =
-                    if timed_out { ConnectFault::TimedOut } else { ConnectFault::UnknownHost };
-                ConnectError::new(fault, format!("{host}:{port}")).with_source(error)
-            })?;
-        if self.tls.verification() == Verification::Host {
-            // The driver compares the certificate with what it is told to dial.
-            return self.dial_host(&host, &host, addresses[0], attempt);
-        }
-        let mut last = None;
-        for address in addresses {
-            // The driver reads an IPv6 address as a URL does: in brackets.
-            let ip = match address {
-                SocketAddr::V4(address) => address.ip().to_string(),
-                SocketAddr::V6(address) => format!("[{}]", address.ip()),
-            };
-            match self.dial_host(&host, &ip, address, attempt) {
-                Ok(connected) => return Ok(connected),
-                Err(error) if is_final(error.fault()) || attempt.is_expired() => return Err(error),
-                Err(error) => last = Some(error),
+    fn dial_place(
+        &self,
+        place: &Place,
+        opts: &OptsBuilder,
+        attempt: &Attempt,
+    ) -> Result<(Conn, Side), ConnectError> {
+        let (host, port) = match place {
+            Place::Unix { path, .. } => {
+                let path = path.display().to_string();
+                let opts = opts.clone().ssl_opts(None).socket(Some(path.clone()));
+                let side = Side { place: place.clone(), protection: None };
+                return Ok((self.dial(opts, &path, attempt)?, side));
             }
+            Place::Tcp { host, port, .. } => (host, *port),
+        };
+        // The driver reads an IPv6 address as a URL does: in brackets.
+        let bracketed = |host: &str| match host.parse::<IpAddr>() {
+            Ok(IpAddr::V6(address)) => format!("[{address}]"),
+            _ => host.to_owned(),
+        };
+        let opts = opts.clone().tcp_port(port);
+        if self.tls.verification() == Verification::Host {
+            // The driver compares the certificate with what it is told to dial, and
+            // resolves that by itself.
+            let way = (&self.resolver, Order::AsGiven);
+            let address = route::addresses(way, (host, port), attempt)?[0];
+            return self.dial_host(place, &bracketed(host), address, &opts, attempt);
         }
-        Err(last.unwrap_or_else(|| ConnectError::new(ConnectFault::UnknownHost, &*host)))
+        let way = (&self.resolver, self.order);
+        first_success(route::addresses(way, (host, port), attempt)?, attempt, host, |address| {
+            let told = bracketed(&address.ip().to_string());
+            self.dial_host(place, &told, address, &opts, attempt)
+        })
+    }
+
+    fn opts_for(&self, credentials: Option<&Credentials>) -> OptsBuilder {
+        let opts = OptsBuilder::from_opts(self.opts.clone());
+        let password = credentials.map(|one| &one.password).or(self.password.as_ref());
+        let opts = opts.pass(password.map(Secret::expose));
+        match credentials.and_then(|one| one.user.as_deref()) {
+            Some(user) => opts.user(Some(user)),
+            None => opts,
+        }
     }
 
     /// Dials what the driver is told as the host, one address of it.
     fn dial_host(
         &self,
-        host: &str,
+        place: &Place,
         told: &str,
         address: SocketAddr,
+        opts: &OptsBuilder,
         attempt: &Attempt,
     ) -> Result<(Conn, Side), ConnectError> {
-        self.preference.dial(self.tls.mode, host, attempt, |way| {
+        self.preference.dial(self.tls.mode, &place.label(), attempt, |way| {
             let ssl = if way == Way::Tls { security::ssl_opts(&self.tls) } else { None };
-            let opts =
-                OptsBuilder::from_opts(self.opts.clone()).ip_or_hostname(Some(told)).ssl_opts(ssl);
+            let opts = opts.clone().ip_or_hostname(Some(told)).ssl_opts(ssl);
             let connection = self.dial(opts, &address.to_string(), attempt)?;
             let route = Route {
-                place: format!("{host}:{}", address.port()),
+                place: place.label(),
                 address: address.ip(),
                 tls: &self.tls,
                 encrypted: way == Way::Tls,
                 why: if let Way::Plain(why) = way { why } else { None },
                 trusts_system: true,
             };
-            Ok((connection, Side { protection: Some(route.protection()) }))
+            let protection = Some(route.protection());
+            Ok((connection, Side { place: place.clone(), protection }))
         })
     }
 
@@ -260,14 +336,6 @@ impl MySql {
     }
 }
 
-/// A refusal by the server itself: another address of it would say the same.
-fn is_final(fault: ConnectFault) -> bool {
-    matches!(
-        fault,
-        ConnectFault::Authentication | ConnectFault::UnknownDatabase | ConnectFault::Config
-    )
-}
-
 /// Asks for the server's word; `innodb_read_only` is what Aurora's readers have on.
 fn takes_writes(connection: &mut Conn) -> mysql::Result<bool> {
     let answer: Option<u8> =
@@ -283,6 +351,18 @@ fn next_mark() -> Duration {
     Duration::from_secs(100_000 + NEXT.fetch_add(1, Relaxed) % 1_000_000)
 }
 
+impl FromSettings for MySql {
+    fn from_settings(settings: &Settings) -> Result<MySql, Error> {
+        settings.must_suit(System::MySql)?;
+        let mut driver = MySql::from_opts(configure::opts(settings)?)?;
+        driver.places = configure::places(settings)?;
+        driver.order = Order::named(settings.text("load_balance_hosts"));
+        driver.password = settings.secret("password").cloned();
+        driver.knobs = settings.all_knobs(driver.places.len())?;
+        driver.with_tls(settings.tls()?)
+    }
+}
+
 impl fmt::Debug for MySql {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Never the driver's Debug of its options: it prints the password.
@@ -295,17 +375,21 @@ impl Driver for MySql {
     type Side = Side;
 
     fn label(&self) -> String {
-        let place = match self.opts.get_socket() {
-            Some(path) => path.to_owned(),
-            None => format!("{}:{}", self.opts.get_ip_or_hostname(), self.opts.get_tcp_port()),
-        };
+        let place = route::label(&self.places);
         format!("mysql {place}/{}", self.opts.get_db_name().unwrap_or_default())
     }
 
+    fn knobs(&self) -> Option<&Knobs> {
+        Some(&self.knobs)
+    }
+
     fn connect(&self, attempt: &Attempt) -> Result<(Conn, Side), ConnectError> {
-        let Some(path) = self.opts.get_socket() else { return self.dial_tcp(attempt) };
-        let opts = OptsBuilder::from_opts(self.opts.clone()).ssl_opts(None);
-        Ok((self.dial(opts, path, attempt)?, Side { protection: None }))
+        let label = route::label(&self.places);
+        self.login.dial(&label, attempt, |credentials| {
+            let opts = self.opts_for(credentials);
+            let places = self.order.of(self.places.iter().collect());
+            first_success(places, attempt, &label, |place| self.dial_place(place, &opts, attempt))
+        })
     }
 
     fn ping(&self, connection: &mut Conn, _: &mut Side, _: Instant) -> Result<(), BoxError> {
@@ -370,8 +454,8 @@ impl Driver for MySql {
         Unsolicited::Discard
     }
 
-    fn canceller(&self, connection: &Conn, _: &Side) -> Option<Canceller> {
-        Some(Canceller::Remote(control::killer(self, connection)))
+    fn canceller(&self, connection: &Conn, side: &Side) -> Option<Canceller> {
+        Some(Canceller::Remote(control::killer(self, connection, &side.place)))
     }
 
     fn cancelling_takes_a_session(&self) -> bool {

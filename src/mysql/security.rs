@@ -7,15 +7,15 @@ use crate::tls::{self, Verification};
 use crate::tls::{ChannelBinding, ClientIdentity, SslMode, SslNegotiation, Tls};
 use mysql::{Opts, SslOpts};
 
-/// Checks it for a server at a socket path, or over TCP.
+/// Checks it for servers of which some are at a socket path, or for TCP only.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Config`](crate::ErrorKind::Config): it cannot work.
-pub(super) fn check(tls: &Tls, socket: Option<&str>) -> Result<(), Error> {
+pub(super) fn check(tls: &Tls, by_socket: bool) -> Result<(), Error> {
     tls.check()?;
     let mode = tls.mode;
-    if socket.is_some() && !matches!(mode, SslMode::Disable | SslMode::Prefer) {
+    if by_socket && !matches!(mode, SslMode::Disable | SslMode::Prefer) {
         return Err(Error::config(format!(
             "sslmode={mode} with a unix socket: the mysql driver would connect without TLS, \
              silently; use sslmode=disable or prefer there, or name a host"

@@ -1,12 +1,13 @@
 //! The PostgreSQL driver.
 
 use super::connector::Connector;
-use super::hosts::{self, Target};
 use super::ledger::Ledger;
 use super::negotiation::Refusal;
 use super::security::Security;
 use super::statements::Statements;
-use super::{asynchrony, cleaning, limits, unix, words};
+use super::{asynchrony, cleaning, configure, hosts, limits, unix, words};
+use crate::config::Knobs;
+use crate::credentials::{Credentials, Login};
 use crate::driver::{Attempt, Cancelled, Canceller, Driver, Link, Unsolicited};
 use crate::error::fault::postgres as fault;
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
@@ -17,7 +18,10 @@ use crate::preference::{Preference, Way};
 use crate::protection::Route;
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use crate::resolve::Resolver;
+use crate::route::{self, Order, first_success};
+use crate::settings::{FromSettings, Place, Settings};
 use crate::tls::Tls;
+use postgres::config::LoadBalanceHosts;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use std::error::Error as _;
@@ -54,10 +58,13 @@ use std::time::{Duration, Instant};
 /// ```
 pub struct Postgres {
     config: Config,
-    targets: Vec<Target>,
+    places: Vec<Place>,
+    order: Order,
     resolver: Resolver,
     security: Arc<Security>,
     preference: Preference,
+    login: Login,
+    pub(super) knobs: Knobs,
 }
 
 /// What the driver keeps beside each connection.
@@ -92,17 +99,17 @@ impl fmt::Debug for Side {
 
 impl Postgres {
     /// Makes a driver from a URL (`postgres://user:password@host:port/database`) or
-    /// a list of keys (`host=… user=…`), as the `postgres` driver reads them.
+    /// a list of keys (`host=… user=…`), with libpq's keys and its meaning of them.
+    ///
+    /// Knobs of the pool may be among them (`?pool_max_size=8`): they are the
+    /// defaults of the pools of this driver. See [`Settings`] for other sources.
     ///
     /// # Errors
     ///
     /// [`Config`](crate::ErrorKind::Config): it cannot be read, names no host, or
-    /// asks for TLS that cannot work.
+    /// asks for TLS that cannot work. The text names the key and shows no value.
     pub fn new(text: &str) -> Result<Postgres, Error> {
-        let config = text.parse::<Config>().map_err(|error| {
-            Error::config("the PostgreSQL connection string cannot be read").with_source(error)
-        })?;
-        Postgres::from_config(config)
+        Postgres::from_settings(&Settings::parse(text)?)
     }
 
     /// Makes a driver from the `postgres` driver's own configuration.
@@ -114,10 +121,57 @@ impl Postgres {
     ///
     /// As [`new`](Postgres::new).
     pub fn from_config(config: Config) -> Result<Postgres, Error> {
-        let targets = hosts::targets(&config)?;
-        let security = Arc::new(Security::new(hosts::tls_of(&config))?);
-        let (resolver, preference) = (Resolver::system(), Preference::default());
-        Ok(Postgres { config, targets, resolver, security, preference })
+        let places = hosts::targets(&config)?;
+        let random = config.get_load_balance_hosts() == LoadBalanceHosts::Random;
+        let order = if random { Order::Random } else { Order::AsGiven };
+        let tls = hosts::tls_of(&config);
+        Postgres::leading_to(places, order, config, tls)
+    }
+
+    pub(super) fn leading_to(
+        places: Vec<Place>,
+        order: Order,
+        config: Config,
+        tls: Tls,
+    ) -> Result<Postgres, Error> {
+        Ok(Postgres {
+            config,
+            places,
+            order,
+            resolver: Resolver::system(),
+            security: Arc::new(Security::new(tls)?),
+            preference: Preference::default(),
+            login: Login::default(),
+            knobs: Knobs::default(),
+        })
+    }
+
+    /// Asks for the credentials at every connect: for passwords that are rotated,
+    /// and for tokens that live for minutes.
+    ///
+    /// It is called on the thread that opens the connection, without a lock, within
+    /// `connect_timeout`; what it returns later than that is not used. It is asked
+    /// once more if the server refuses what it returned. Its error fails the attempt
+    /// with [`ConnectFault::Credentials`](crate::ConnectFault::Credentials); a panic
+    /// costs that one attempt. Keep what is slow to get: the hook is asked for each
+    /// connection.
+    ///
+    /// ```no_run
+    /// use poolwarden::{Credentials, Postgres};
+    ///
+    /// let driver = Postgres::new("postgres://app@db.example.com/app")?.with_credentials(|| {
+    ///     let password = std::fs::read_to_string("/run/secrets/db")?;
+    ///     Ok(Credentials::new(password.trim_end()))
+    /// });
+    /// # Ok::<(), poolwarden::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_credentials<F>(mut self, hook: F) -> Postgres
+    where
+        F: Fn() -> Result<Credentials, BoxError> + Send + Sync + 'static,
+    {
+        self.login = Login::by(hook);
+        self
     }
 
     /// Says how connections are encrypted, and the server's identity checked.
@@ -160,23 +214,26 @@ impl Postgres {
         self
     }
 
-    fn dial(&self, target: &Target, attempt: &Attempt) -> Result<(Client, Side), ConnectError> {
-        match target {
-            Target::Unix { folder, port } => self.dial_unix(folder, *port, attempt),
-            Target::Tcp { host, address: Some(address), port } => {
-                self.dial_address(host, SocketAddr::new(*address, *port), attempt)
+    fn dial(
+        &self,
+        place: &Place,
+        credentials: Option<&Credentials>,
+        attempt: &Attempt,
+    ) -> Result<(Client, Side), ConnectError> {
+        match place {
+            Place::Unix { path, port } => {
+                let port = port.unwrap_or(hosts::DEFAULT_PORT);
+                self.dial_unix(path, port, credentials, attempt)
             }
-            Target::Tcp { host, address: None, port } => {
-                attempt.enter(Phase::Resolving);
-                let addresses = self.resolver.resolve(host, *port, attempt.deadline());
-                let addresses = addresses.map_err(|error| {
-                    let timed_out = error.kind() == io::ErrorKind::TimedOut;
-                    let fault =
-                        if timed_out { ConnectFault::TimedOut } else { ConnectFault::UnknownHost };
-                    ConnectError::new(fault, format!("{host}:{port}")).with_source(error)
-                })?;
+            Place::Tcp { host, address: Some(address), port } => {
+                let address = SocketAddr::new(*address, *port);
+                self.dial_address(host, address, credentials, attempt)
+            }
+            Place::Tcp { host, address: None, port } => {
+                let way = (&self.resolver, self.order);
+                let addresses = route::addresses(way, (host, *port), attempt)?;
                 first_success(addresses, attempt, host, |address| {
-                    self.dial_address(host, address, attempt)
+                    self.dial_address(host, address, credentials, attempt)
                 })
             }
         }
@@ -186,23 +243,27 @@ impl Postgres {
         &self,
         host: &str,
         address: SocketAddr,
+        credentials: Option<&Credentials>,
         attempt: &Attempt,
     ) -> Result<(Client, Side), ConnectError> {
         let mode = self.security.tls.mode;
-        self.preference
-            .dial(mode, host, attempt, |way| self.dial_this_way(host, address, attempt, way))
+        self.preference.dial(mode, host, attempt, |way| {
+            self.dial_this_way(host, address, credentials, attempt, way)
+        })
     }
 
     fn dial_this_way(
         &self,
         host: &str,
         address: SocketAddr,
+        credentials: Option<&Credentials>,
         attempt: &Attempt,
         way: Way<'_>,
     ) -> Result<(Client, Side), ConnectError> {
         attempt.enter(Phase::Connecting);
         let mut config = hosts::for_address(&self.config, &self.security.tls, host, address);
         hosts::want(&mut config, attempt.role());
+        configure::log_in(&mut config, credentials);
         config.connect_timeout(self.time_for_tcp(attempt));
         hosts::add_tcp_options(&mut config, attempt.tcp());
         let demand = self.security.demand(way).map_err(|error| {
@@ -229,12 +290,14 @@ impl Postgres {
         &self,
         folder: &Path,
         port: u16,
+        credentials: Option<&Credentials>,
         attempt: &Attempt,
     ) -> Result<(Client, Side), ConnectError> {
         attempt.enter(Phase::Handshaking);
         let path = folder.join(format!(".s.PGSQL.{port}"));
         let mut config = hosts::for_socket(&self.config, &self.security.tls, folder, port);
         hosts::want(&mut config, attempt.role());
+        configure::log_in(&mut config, credentials);
         config.connect_timeout(self.time_for_tcp(attempt));
         let connected = unix::watched(&path, attempt, || config.connect(NoTls));
         let (client, socket) =
@@ -279,31 +342,6 @@ impl Postgres {
     }
 }
 
-/// Tries each in turn until one succeeds or the time is over; a refusal by the
-/// server itself ends it, as libpq does.
-fn first_success<T, R>(
-    places: impl IntoIterator<Item = T>,
-    attempt: &Attempt,
-    label: &str,
-    mut dial: impl FnMut(T) -> Result<R, ConnectError>,
-) -> Result<R, ConnectError> {
-    let mut last = None;
-    for place in places {
-        match dial(place) {
-            Ok(connected) => return Ok(connected),
-            Err(error) if is_final(error.fault()) || attempt.is_expired() => return Err(error),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| ConnectError::new(ConnectFault::UnknownHost, label)))
-}
-
-/// libpq documentation, "Specifying Multiple Hosts": after a failed
-/// authentication the remaining hosts are not tried.
-fn is_final(fault: ConnectFault) -> bool {
-    matches!(fault, ConnectFault::Authentication | ConnectFault::UnknownDatabase)
-}
-
 impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Postgres").field(&self.label()).finish()
@@ -315,21 +353,22 @@ impl Driver for Postgres {
     type Side = Side;
 
     fn label(&self) -> String {
-        let place = match &self.targets[0] {
-            Target::Tcp { host, port, .. } => format!("{host}:{port}"),
-            Target::Unix { folder, port } => format!("{}:{port}", folder.display()),
-        };
-        let more = match self.targets.len() {
-            1 => String::new(),
-            count => format!(" and {} more", count - 1),
-        };
+        let place = route::label(&self.places);
         let user = self.config.get_user().unwrap_or_default();
         let name = self.config.get_dbname().unwrap_or(user);
-        format!("postgres {place}{more}/{name}")
+        format!("postgres {place}/{name}")
+    }
+
+    fn knobs(&self) -> Option<&Knobs> {
+        Some(&self.knobs)
     }
 
     fn connect(&self, attempt: &Attempt) -> Result<(Client, Side), ConnectError> {
-        first_success(&self.targets, attempt, "no host", |target| self.dial(target, attempt))
+        let label = route::label(&self.places);
+        self.login.dial(&label, attempt, |credentials| {
+            let places = self.order.of(self.places.iter().collect());
+            first_success(places, attempt, &label, |place| self.dial(place, credentials, attempt))
+        })
     }
 
     fn ping(&self, client: &mut Client, _: &mut Side, deadline: Instant) -> Result<(), BoxError> {

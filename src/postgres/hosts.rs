@@ -5,22 +5,16 @@
 
 use crate::error::Error;
 use crate::role::Role;
+use crate::settings::Place;
 use crate::tcp::TcpOptions;
 use crate::tls::{self, Tls};
 use postgres::Config;
 use postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation, TargetSessionAttrs};
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-
-/// One host of a configuration.
-#[derive(Clone, Debug)]
-pub(super) enum Target {
-    Tcp { host: String, address: Option<IpAddr>, port: u16 },
-    Unix { folder: PathBuf, port: u16 },
-}
+use std::net::SocketAddr;
+use std::path::Path;
 
 /// PostgreSQL documentation, "Parameter Key Words", `port`.
-const DEFAULT_PORT: u16 = 5432;
+pub(super) const DEFAULT_PORT: u16 = 5432;
 
 /// Lists the hosts of a configuration in its order.
 ///
@@ -28,7 +22,7 @@ const DEFAULT_PORT: u16 = 5432;
 ///
 /// [`ErrorKind::Config`](crate::ErrorKind::Config) for no host, or lists of
 /// different lengths.
-pub(super) fn targets(config: &Config) -> Result<Vec<Target>, Error> {
+pub(super) fn targets(config: &Config) -> Result<Vec<Place>, Error> {
     let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
     let count = hosts.len().max(addresses.len());
     if count == 0 {
@@ -51,12 +45,12 @@ pub(super) fn targets(config: &Config) -> Result<Vec<Target>, Error> {
     let target = |place: usize| {
         let (address, port) = (addresses.get(place).copied(), port(place));
         match (hosts.get(place), address) {
-            (Some(Host::Unix(folder)), _) => Target::Unix { folder: folder.clone(), port },
-            (Some(Host::Tcp(host)), _) => Target::Tcp { host: host.clone(), address, port },
+            (Some(Host::Unix(folder)), _) => Place::Unix { path: folder.clone(), port: Some(port) },
+            (Some(Host::Tcp(host)), _) => Place::Tcp { host: host.clone(), address, port },
             (None, _) => {
                 // Without a host name the driver would not call our connector.
                 let host = address.map(|address| address.to_string()).unwrap_or_default();
-                Target::Tcp { host, address, port }
+                Place::Tcp { host, address, port }
             }
         }
     };
@@ -197,22 +191,22 @@ mod tests {
         assert!(!off.get_keepalives() && off.get_keepalives_retries().is_none());
     }
 
-    fn listed(text: &str) -> Result<Vec<Target>, Error> {
+    fn listed(text: &str) -> Result<Vec<Place>, Error> {
         targets(&text.parse().expect("a configuration"))
     }
 
     #[test]
     fn hosts_addresses_and_ports_are_paired_in_order() {
         let found = listed("host=a,/run/pg,c port=1,2,3 user=u").expect("targets");
-        assert!(matches!(&found[0], Target::Tcp { host, port: 1, .. } if host == "a"));
-        assert!(matches!(&found[1], Target::Unix { port: 2, .. }));
-        assert!(matches!(&found[2], Target::Tcp { host, port: 3, .. } if host == "c"));
+        assert!(matches!(&found[0], Place::Tcp { host, port: 1, .. } if host == "a"));
+        assert!(matches!(&found[1], Place::Unix { port: Some(2), .. }));
+        assert!(matches!(&found[2], Place::Tcp { host, port: 3, .. } if host == "c"));
     }
 
     #[test]
     fn an_address_alone_is_its_own_host() {
         let found = listed("hostaddr=127.0.0.1 user=u").expect("targets");
-        assert!(matches!(&found[0], Target::Tcp { host, port: 5432, .. } if host == "127.0.0.1"));
+        assert!(matches!(&found[0], Place::Tcp { host, port: 5432, .. } if host == "127.0.0.1"));
     }
 
     #[test]

@@ -17,7 +17,9 @@ const ROWS: &[&[&str]] = &[
     &["closer"],
     &["watchdog"],
     &["postgres", "mysql", "sqlite"],
+    &["route", "credentials"],
     &["resolve", "preference", "protection"],
+    &["settings"],
     &["driver"],
     &["observe", "budget", "liveness"],
     &[

@@ -127,7 +127,7 @@ fn live_postgres_sockets_have_the_pools_options_and_the_users_own_win() {
     for found in live(server.port(), &Pg::new(url.clone()), false) {
         assert_eq!(found, by_default);
     }
-    let chosen = Pg::new(format!("{url}?keepalives_idle=7&tcp_user_timeout=9"));
+    let chosen = Pg::new(format!("{url}?keepalives_idle=7&tcp_user_timeout=9000"));
     for found in live(server.port(), &chosen, false) {
         assert_eq!(found, (true, Some((7 * SECOND, 10 * SECOND, 3)), Some(9 * SECOND)));
     }

@@ -1,0 +1,176 @@
+//! Settings out of an environment: a prefix of your own, or libpq's variables.
+
+use super::{Settings, Style, keys};
+use crate::config::Knobs;
+use crate::error::Error;
+use std::ffi::OsString;
+use std::fs;
+
+/// PostgreSQL documentation, "Environment Variables".
+const LIBPQ: &[(&str, &str)] = &[
+    ("PGHOST", "host"),
+    ("PGHOSTADDR", "hostaddr"),
+    ("PGPORT", "port"),
+    ("PGDATABASE", "dbname"),
+    ("PGUSER", "user"),
+    ("PGPASSWORD", "password"),
+    ("PGSSLMODE", "sslmode"),
+    ("PGSSLROOTCERT", "sslrootcert"),
+    ("PGSSLCERT", "sslcert"),
+    ("PGSSLKEY", "sslkey"),
+    ("PGSSLNEGOTIATION", "sslnegotiation"),
+    ("PGCHANNELBINDING", "channel_binding"),
+    ("PGCONNECT_TIMEOUT", "connect_timeout"),
+    ("PGAPPNAME", "application_name"),
+    ("PGOPTIONS", "options"),
+    ("PGTARGETSESSIONATTRS", "target_session_attrs"),
+    ("PGLOADBALANCEHOSTS", "load_balance_hosts"),
+];
+
+impl Settings {
+    /// Reads the variables of this process that begin with the prefix:
+    /// `<PREFIX>_URL`, `<PREFIX>_MAX_SIZE`, `<PREFIX>_PASSWORD`, and so on.
+    ///
+    /// Each of the README's keys and knobs has one, in capitals and with `_` for
+    /// `-`; `from_env("DATABASE")` reads `DATABASE_URL`. One of its own wins over
+    /// what the URL says. `<PREFIX>_PASSWORD_FILE` and its like name a file whose
+    /// content is the value, without the line's end: a mounted secret. An empty
+    /// variable is as if it were not set.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config), naming the variable, and never showing
+    /// its value.
+    pub fn from_env(prefix: &str) -> Result<Settings, Error> {
+        Settings::from_lookup(prefix, |name| std::env::var_os(name))
+    }
+
+    /// As [`from_env`](Settings::from_env), from any environment: `look_up` is asked
+    /// for each name.
+    ///
+    /// ```
+    /// use poolwarden::Settings;
+    ///
+    /// let settings = Settings::from_lookup("ORDERS", |name| match name {
+    ///     "ORDERS_URL" => Some("postgres://app@db/orders".into()),
+    ///     "ORDERS_MAX_SIZE" => Some("8".into()),
+    ///     _ => None,
+    /// })?;
+    /// assert_eq!(settings.knobs().max_size, Some(8));
+    /// # Ok::<(), poolwarden::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Settings::from_env).
+    pub fn from_lookup<F>(prefix: &str, look_up: F) -> Result<Settings, Error>
+    where
+        F: Fn(&str) -> Option<OsString>,
+    {
+        let mut settings = Settings::default();
+        for (variable, name) in variables() {
+            let variable = format!("{prefix}_{variable}");
+            let Some((shown, value)) = value_of(&variable, &look_up)? else { continue };
+            let taken = match keys::find(name, Style::Bare) {
+                keys::Found::Knob(knob) => settings.turn(&shown, knob, &value),
+                keys::Found::Key(key) => settings.say(&shown, key, &value),
+                _ => Ok(()),
+            };
+            taken.map_err(Error::config)?;
+        }
+        match value_of(&format!("{prefix}_URL"), &look_up)? {
+            Some((shown, url)) => {
+                let url = Settings::parse(&url);
+                Ok(settings.or(url.map_err(|wrong| Error::config(format!("{shown}: {wrong}")))?))
+            }
+            None => Ok(settings),
+        }
+    }
+
+    /// Reads libpq's variables of this process: `PGHOST`, `PGUSER`, `PGPASSWORD`,
+    /// and so on.
+    ///
+    /// As in libpq, they stand where a URL says nothing:
+    ///
+    /// ```no_run
+    /// use poolwarden::Settings;
+    ///
+    /// let settings = "postgres://db.example.com/app".parse::<Settings>()?;
+    /// let settings = settings.or(Settings::from_pg_env()?);
+    /// # Ok::<(), poolwarden::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config), naming the variable, and never showing
+    /// its value.
+    pub fn from_pg_env() -> Result<Settings, Error> {
+        Settings::from_pg_lookup(|name| std::env::var_os(name))
+    }
+
+    /// As [`from_pg_env`](Settings::from_pg_env), from any environment.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pg_env`](Settings::from_pg_env).
+    pub fn from_pg_lookup<F>(look_up: F) -> Result<Settings, Error>
+    where
+        F: Fn(&str) -> Option<OsString>,
+    {
+        let mut settings = Settings::default();
+        for (variable, name) in LIBPQ {
+            let value = text_of(variable, look_up(variable))?;
+            if let (Some(value), Some(key)) = (value, keys::named(name)) {
+                settings.say(variable, key, &value).map_err(Error::config)?;
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// Variables whose names are not just the key's in capitals. Everybody calls the
+/// database's name `DB_NAME`, so that is not the pool's.
+const OTHERWISE: &[(&str, &str)] =
+    &[("NAME", "dbname"), ("DATABASE", "dbname"), ("USERNAME", "user"), ("POOL_NAME", "name")];
+
+/// What comes after the prefix, and the key or knob that it sets.
+fn variables() -> Vec<(String, &'static str)> {
+    let knobs = Knobs::NAMES.iter().copied().filter(|name| *name != "name");
+    // Where a knob has the name of a key, it is the knob.
+    let keys = keys::names().filter(|name| !Knobs::NAMES.contains(name) && *name != "ssl");
+    let same = keys.chain(knobs).map(|name| (name.to_uppercase(), name));
+    let others = OTHERWISE.iter().map(|(variable, name)| ((*variable).to_owned(), *name));
+    same.chain(others).collect()
+}
+
+/// The value of a variable, or of the file that its `_FILE` names, and which of the
+/// two it was.
+fn value_of<F>(variable: &str, look_up: &F) -> Result<Option<(String, String)>, Error>
+where
+    F: Fn(&str) -> Option<OsString>,
+{
+    let by_file = format!("{variable}_FILE");
+    let value = text_of(variable, look_up(variable))?;
+    let path = look_up(&by_file).filter(|path| !path.is_empty());
+    match (value, path) {
+        (Some(_), Some(_)) => {
+            Err(Error::config(format!("{variable} and {by_file} are both set: which one is it?")))
+        }
+        (Some(value), None) => Ok(Some((variable.to_owned(), value))),
+        (None, None) => Ok(None),
+        (None, Some(path)) => {
+            let text = fs::read_to_string(&path).map_err(|error| {
+                Error::config(format!("{by_file}: the file cannot be read")).with_source(error)
+            })?;
+            let value = text.strip_suffix('\n').unwrap_or(&text);
+            let value = value.strip_suffix('\r').unwrap_or(value);
+            Ok(Some((by_file, value.to_owned())))
+        }
+    }
+}
+
+fn text_of(variable: &str, value: Option<OsString>) -> Result<Option<String>, Error> {
+    let text = value.map(OsString::into_string).transpose();
+    let text = text.map_err(|_| Error::config(format!("{variable}: not UTF-8")))?;
+    Ok(text.filter(|text| !text.is_empty()))
+}
