@@ -275,3 +275,6 @@ impl fmt::Debug for Settings {
         out.field("knobs", &self.knobs).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,8 +27,9 @@ impl FromSettings for Postgres {
         let order = Order::named(settings.text("load_balance_hosts"));
         let knobs = settings.all_knobs(places.len())?;
         let config = config(settings);
-        let driver = Postgres::leading_to(places, order, config, settings.tls()?)?;
-        Ok(Postgres { knobs, ..driver })
+        let mut driver = Postgres::leading_to(places, order, config, settings.tls()?)?;
+        driver.knobs = knobs;
+        Ok(driver)
     }
 }
 

@@ -174,3 +174,7 @@ fn text_of(variable: &str, value: Option<OsString>) -> Result<Option<String>, Er
     let text = text.map_err(|_| Error::config(format!("{variable}: not UTF-8")))?;
     Ok(text.filter(|text| !text.is_empty()))
 }
+
+#[cfg(test)]
+#[path = "environment_tests.rs"]
+mod tests;

@@ -11,7 +11,7 @@ use super::{Given, keys};
 /// Says what is wrong, without any word of the list.
 pub(super) fn read(text: &str) -> Result<Vec<Given>, String> {
     let mut given: Vec<Given> = Vec::new();
-    let mut after_bare_secret = false;
+    let mut after_secret = false;
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let number = given.len() + 1;
@@ -29,9 +29,10 @@ pub(super) fn read(text: &str) -> Result<Vec<Given>, String> {
         let behind = behind.trim_start();
         let quoted = behind.starts_with('\'');
         let (value, behind) = if quoted { quoted_value(behind)? } else { bare_value(behind) };
-        given.push(Given { key: key.to_owned(), value, may_be_shown: !after_bare_secret });
+        given.push(Given { key: key.to_owned(), value, may_be_shown: !after_secret });
         // The rest of a password with a space in it would look like a key.
-        after_bare_secret = !quoted && keys::is_secret(key);
+        let ends = behind.is_empty() || behind.starts_with(char::is_whitespace);
+        after_secret = keys::is_secret(key) && !(quoted && ends);
         rest = behind.trim_start();
     }
     Ok(given)

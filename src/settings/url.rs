@@ -51,7 +51,9 @@ pub(super) fn split(text: &str) -> Result<Option<(System, Vec<Given>)>, String> 
     };
     read_hosts(hosts, &mut given)?;
     read_name(path, &mut given)?;
-    read_parameters(query, &mut given)?;
+    // A password that begins with ? leaves a colon behind.
+    let doubtful = query.contains('@') || authority.ends_with(':');
+    read_parameters(query, doubtful, &mut given)?;
     Ok(Some((*system, given)))
 }
 
@@ -95,6 +97,9 @@ fn read_hosts(text: &str, given: &mut Vec<Given>) -> Result<(), String> {
                 let Some((address, behind)) = bracketed.split_once(']') else {
                     return Err("host: a [ without its ]".to_owned());
                 };
+                if address.is_empty() {
+                    return Err("host: nothing between [ and ]".to_owned());
+                }
                 let port = if behind.is_empty() { Some("") } else { behind.strip_prefix(':') };
                 let Some(port) = port else {
                     return Err("host: only :port may be behind a ]".to_owned());
@@ -125,8 +130,7 @@ fn read_name(path: &str, given: &mut Vec<Given>) -> Result<(), String> {
     Ok(())
 }
 
-fn read_parameters(query: &str, given: &mut Vec<Given>) -> Result<(), String> {
-    let doubtful = query.contains('@');
+fn read_parameters(query: &str, doubtful: bool, given: &mut Vec<Given>) -> Result<(), String> {
     let mut after_secret = false;
     let query = query.strip_prefix('?').unwrap_or(query);
     for (place, one) in query.split('&').enumerate().filter(|(_, one)| !one.is_empty()) {
@@ -153,6 +157,6 @@ fn file(rest: &str) -> Result<Vec<Given>, String> {
         return Err("sqlite: names no file; a database in memory is sqlite::memory:".to_owned());
     }
     add(&mut given, "path", decoded("path", path)?);
-    read_parameters(query, &mut given)?;
+    read_parameters(query, query.contains('@'), &mut given)?;
     Ok(given)
 }
