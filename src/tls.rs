@@ -92,6 +92,18 @@ pub enum ClientIdentity {
     },
 }
 
+impl ClientIdentity {
+    /// Names the PEM files of a certificate and of its key.
+    pub fn pem(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> ClientIdentity {
+        ClientIdentity::Pem { certificate: certificate.into(), key: key.into() }
+    }
+
+    /// Names a PKCS#12 archive, with its passphrase if it has one.
+    pub fn pkcs12(archive: impl Into<PathBuf>, passphrase: Option<Secret>) -> ClientIdentity {
+        ClientIdentity::Pkcs12 { archive: archive.into(), passphrase }
+    }
+}
+
 /// Whether PostgreSQL's authentication is bound to the TLS connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -36,7 +36,7 @@ pub(super) enum Session {
 }
 
 /// Messages from the server whose bodies are read.
-pub(super) const WANTED: &[u8] = b"ZKE";
+pub(super) const WANTED: &[u8] = b"ZKEN";
 
 impl Ledger {
     pub(super) fn new() -> Ledger {
@@ -82,6 +82,11 @@ impl Ledger {
                     self.ended.store(true, Relaxed);
                 }
             }
+            b'N' => {
+                if let Some(words) = words::farewell(body) {
+                    self.fatal.lock().get_or_insert(words);
+                }
+            }
             _ => {}
         }
     }
@@ -110,8 +115,8 @@ impl Ledger {
         self.ended.load(Relaxed)
     }
 
-    /// The error with which the server ended the session, if it did; the driver
-    /// loses it in a part of the terminations.
+    /// The error or the notice with which the server ended the session, if it did;
+    /// the driver loses the one in a part of the terminations, the other always.
     pub(super) fn fatal(&self) -> Option<Words> {
         self.fatal.lock().clone()
     }
@@ -179,5 +184,14 @@ mod tests {
         assert_eq!(ledger.fatal(), None);
         ledger.received(b'E', b"SFATAL\0VFATAL\0C57P01\0Mterminating\0\0");
         assert_eq!(ledger.fatal().expect("words").code, "57P01");
+    }
+
+    #[test]
+    fn a_notice_that_announces_the_end_is_kept_and_a_plain_one_is_not() {
+        let ledger = ready();
+        ledger.received(b'N', b"SNOTICE\0VNOTICE\0C00000\0Mhello\0\0");
+        assert_eq!(ledger.fatal(), None);
+        ledger.received(b'N', b"SWARNING\0VWARNING\0C57P02\0Mcrash\0\0");
+        assert_eq!(ledger.fatal().expect("words").code, "57P02");
     }
 }

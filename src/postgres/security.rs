@@ -12,8 +12,8 @@ use {
     crate::tls::{self, ClientIdentity, SslNegotiation, Verification},
     native_tls::TlsConnector,
     parking_lot::Mutex,
+    std::os::unix::fs::MetadataExt,
     std::path::PathBuf,
-    std::time::SystemTime,
 };
 
 /// The TLS of one driver.
@@ -32,7 +32,7 @@ struct Made {
 
 /// A file as it was when it was read.
 #[cfg(feature = "native-tls")]
-type Stamp = Option<(SystemTime, u64)>;
+type Stamp = Option<[i64; 3]>;
 
 impl Security {
     /// Checks it, and reads its files if TLS is wanted.
@@ -110,7 +110,7 @@ impl Security {
         let paths = own.into_iter().chain([self.tls.root_certificate.as_ref()]).flatten();
         let stamp = |path: &PathBuf| {
             let data = std::fs::metadata(path).ok()?;
-            Some((data.modified().ok()?, data.len()))
+            Some([data.ino().cast_signed(), data.ctime(), data.ctime_nsec()])
         };
         paths.map(stamp).collect()
     }

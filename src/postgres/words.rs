@@ -38,6 +38,11 @@ pub(super) fn fatal(body: &[u8]) -> Option<Words> {
     (words.text.starts_with("FATAL") || words.text.starts_with("PANIC")).then_some(words)
 }
 
+/// Reads the body of a notice that announces the session's end; none for any other.
+pub(super) fn farewell(body: &[u8]) -> Option<Words> {
+    read_fields(b'N', body)
+}
+
 fn read_fields(kind: u8, body: &[u8]) -> Option<Words> {
     let field = |letter: u8| {
         body.split(|byte| *byte == 0)

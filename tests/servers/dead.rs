@@ -6,6 +6,8 @@ use crate::flavour::{
 };
 use poolwarden::{CloseReason, Pool, Reset, Validation};
 use std::time::Duration;
+#[cfg(feature = "native-tls")]
+use support::certificates::{self, Certificate};
 use support::logs;
 use support::script::mysql::FakeMysql;
 use support::wait::eventually;
@@ -78,14 +80,16 @@ fn assert_told<F: Flavour>(
 }
 
 fn postgres_events(via: impl Fn(&pg::Server, &str) -> Pg) {
-    if !pg::available() {
-        return;
+    if pg::available() {
+        postgres_events_on(&pg::Server::start(), via);
     }
-    let server = pg::Server::start();
+}
+
+fn postgres_events_on(server: &pg::Server, via: impl Fn(&pg::Server, &str) -> Pg) {
     let shutdown = (CloseReason::ServerShutdown, "57P01");
     let on = |db: &str| {
         settle(|| server.backends("").len());
-        via(&server, db)
+        via(server, db)
     };
     let ready = || assert!(server.wait_ready(READY), "the server is back");
     let terminate = || assert!(server.terminate_all("postgres") >= IDLE as usize);
@@ -140,11 +144,31 @@ fn no_postgres_connection_that_died_while_idle_is_handed_out_over_unix_sockets()
     postgres_events(|server, db| Pg::new(server.unix_url("postgres", db)));
 }
 
-fn mariadb_events(via: impl Fn(&mariadb::Database<'_>) -> My, idle_out: CloseReason) {
-    if !mariadb::available() {
+#[cfg(feature = "native-tls")]
+#[test]
+fn no_postgres_connection_that_died_while_idle_is_handed_out_over_tls() {
+    if !pg::available() || !certificates::available() {
         return;
     }
-    let server = mariadb::Server::start();
+    let server = pg::Server::with(|conf| {
+        conf.tls(Certificate::Right);
+    });
+    postgres_events_on(&server, |server, db| {
+        Pg::new(server.url("postgres", db)).with_tls(crate::tls::full())
+    });
+}
+
+fn mariadb_events(via: impl Fn(&mariadb::Database<'_>) -> My, idle_out: CloseReason) {
+    if mariadb::available() {
+        mariadb_events_on(&mariadb::Server::start(), via, idle_out);
+    }
+}
+
+fn mariadb_events_on(
+    server: &mariadb::Server,
+    via: impl Fn(&mariadb::Database<'_>) -> My,
+    idle_out: CloseReason,
+) {
     let database = server.fresh_database();
     let on = || {
         settle(|| server.processlist().len());
@@ -172,6 +196,20 @@ fn mariadb_events(via: impl Fn(&mariadb::Database<'_>) -> My, idle_out: CloseRea
 fn no_mariadb_connection_that_died_while_idle_is_handed_out_over_tcp() {
     // MariaDB ends an idle TCP connection by a RST, without a word.
     mariadb_events(|database| My::new(database.url()), CloseReason::ConnectionReset);
+}
+
+#[cfg(feature = "native-tls")]
+#[test]
+fn no_mariadb_connection_that_died_while_idle_is_handed_out_over_tls() {
+    if !mariadb::available() || !certificates::available() {
+        return;
+    }
+    let server = mariadb::Server::with(|conf| {
+        conf.tls(Certificate::Right);
+    });
+    let via =
+        |database: &mariadb::Database<'_>| My::new(database.url()).with_tls(crate::tls::full());
+    mariadb_events_on(&server, via, CloseReason::ConnectionReset);
 }
 
 #[test]

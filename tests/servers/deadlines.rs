@@ -6,6 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+#[cfg(feature = "native-tls")]
+use support::certificates::{self, Certificate};
 use support::proxy::{Fault, Mode, Proxy};
 use support::wait::eventually;
 use support::{mariadb, postgres as pg, script};
@@ -74,6 +76,24 @@ fn a_frozen_postgres_holds_no_caller_and_no_slot() {
     frozen(&flavour, || server.freeze(), || server.thaw());
 }
 
+#[cfg(feature = "native-tls")]
+#[test]
+fn a_frozen_server_behind_tls_holds_no_caller_and_no_slot() {
+    if !pg::available() || !mariadb::available() || !certificates::available() {
+        return;
+    }
+    let server = pg::Server::with(|conf| {
+        conf.tls(Certificate::Right);
+    });
+    let flavour = Pg::new(server.url("postgres", "postgres")).with_tls(crate::tls::full());
+    frozen(&flavour, || server.freeze(), || server.thaw());
+    let server = mariadb::Server::with(|conf| {
+        conf.tls(Certificate::Right);
+    });
+    let flavour = My::new(server.url("mysql")).with_tls(crate::tls::full());
+    frozen(&flavour, || server.freeze(), || server.thaw());
+}
+
 #[test]
 fn a_frozen_postgres_behind_a_unix_socket_holds_no_caller_and_no_slot() {
     if !pg::available() {
@@ -96,7 +116,7 @@ fn a_frozen_mariadb_holds_no_caller_and_no_slot() {
 }
 
 /// A pool with nothing open over something that hangs.
-fn hanging<D: poolwarden::Driver>(driver: D, phase: Phase) {
+pub fn hanging<D: poolwarden::Driver>(driver: D, phase: Phase) {
     let pool = Pool::builder().max_size(2).build_lazy(driver).expect("knobs agree");
     for _ in 0..2 {
         let error = refusal(&pool);
@@ -106,7 +126,7 @@ fn hanging<D: poolwarden::Driver>(driver: D, phase: Phase) {
 }
 
 /// The same with a time-out of the connect that is shorter than the caller's.
-fn hanging_dial<D: poolwarden::Driver>(driver: D, phase: Phase) {
+pub fn hanging_dial<D: poolwarden::Driver>(driver: D, phase: Phase) {
     let builder = Pool::builder().max_size(2).connect_timeout(Duration::from_millis(400));
     let pool = builder.build_lazy(driver).expect("knobs agree");
     let error = refusal(&pool);

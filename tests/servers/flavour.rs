@@ -1,6 +1,6 @@
 //! The ways to reach a server, so that one test body serves them all.
 
-use poolwarden::{Driver, Manager, MySql, Pool, PooledConnection, Postgres};
+use poolwarden::{Driver, Manager, MySql, Pool, PooledConnection, Postgres, Tls};
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use support::{mariadb, postgres as pg};
@@ -35,17 +35,24 @@ fn sum(answer: Option<i64>) -> Result<(), String> {
 pub struct Pg {
     text: String,
     late: Option<&'static str>,
+    tls: Option<Tls>,
 }
 
 impl Pg {
     /// The server that this connection string leads to.
     pub fn new(text: String) -> Pg {
-        Pg { text, late: None }
+        Pg { text, late: None, tls: None }
     }
 
     /// The same, with a statement that each idle connection runs before the event.
     pub fn with_late_statement(self, late: &'static str) -> Pg {
         Pg { late: Some(late), ..self }
+    }
+
+    /// The same, with this TLS.
+    #[cfg_attr(not(feature = "native-tls"), allow(dead_code))]
+    pub fn with_tls(self, tls: Tls) -> Pg {
+        Pg { tls: Some(tls), ..self }
     }
 }
 
@@ -54,7 +61,11 @@ impl Flavour for Pg {
     type Connection = postgres::Client;
 
     fn driver(&self) -> Postgres {
-        Postgres::new(&self.text).expect("a driver")
+        let driver = Postgres::new(&self.text).expect("a driver");
+        match &self.tls {
+            Some(tls) => driver.with_tls(tls.clone()).expect("such TLS can be had"),
+            None => driver,
+        }
     }
 
     fn settle_in(&self, connection: &mut postgres::Client) {
@@ -64,6 +75,10 @@ impl Flavour for Pg {
     }
 
     fn open(&self) -> Result<postgres::Client, String> {
+        #[cfg(feature = "native-tls")]
+        if self.tls.is_some() {
+            return crate::tls::bare_postgres(&self.text).map_err(text);
+        }
         postgres::Client::connect(&self.text, postgres::NoTls).map_err(text)
     }
 
@@ -78,17 +93,24 @@ impl Flavour for Pg {
 pub struct My {
     url: String,
     late: Option<&'static str>,
+    tls: Option<Tls>,
 }
 
 impl My {
     /// The server that this URL leads to.
     pub fn new(url: String) -> My {
-        My { url, late: None }
+        My { url, late: None, tls: None }
     }
 
     /// The same, with a statement that each idle connection runs before the event.
     pub fn with_late_statement(self, late: &'static str) -> My {
         My { late: Some(late), ..self }
+    }
+
+    /// The same, with this TLS.
+    #[cfg_attr(not(feature = "native-tls"), allow(dead_code))]
+    pub fn with_tls(self, tls: Tls) -> My {
+        My { tls: Some(tls), ..self }
     }
 }
 
@@ -97,7 +119,11 @@ impl Flavour for My {
     type Connection = mysql::Conn;
 
     fn driver(&self) -> MySql {
-        MySql::new(&self.url).expect("a driver")
+        let driver = MySql::new(&self.url).expect("a driver");
+        match &self.tls {
+            Some(tls) => driver.with_tls(tls.clone()).expect("such TLS can be had"),
+            None => driver,
+        }
     }
 
     fn settle_in(&self, connection: &mut mysql::Conn) {
@@ -109,7 +135,12 @@ impl Flavour for My {
 
     fn open(&self) -> Result<mysql::Conn, String> {
         let opts = mysql::Opts::from_url(&self.url).map_err(text)?;
-        let opts = mysql::OptsBuilder::from_opts(opts).prefer_socket(false);
+        let trusting = || {
+            let opts = mysql::SslOpts::default().with_danger_accept_invalid_certs(true);
+            opts.with_danger_skip_domain_validation(true)
+        };
+        let ssl = self.tls.is_some().then(trusting);
+        let opts = mysql::OptsBuilder::from_opts(opts).prefer_socket(false).ssl_opts(ssl);
         mysql::Conn::new(opts).map_err(text)
     }
 

@@ -26,4 +26,6 @@ mod sight;
 mod sleeper;
 mod statements;
 mod suspicion;
+#[cfg(feature = "native-tls")]
+mod tls;
 mod transactions;

@@ -1,7 +1,8 @@
 //! The account that a server runs as: database servers refuse to run as root.
 
 use std::env;
-use std::os::unix::fs::chown;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -27,6 +28,11 @@ impl Account {
         Account { ids: Some((user.uid.as_raw(), user.gid.as_raw())) }
     }
 
+    /// Returns the account that this process runs as.
+    pub(crate) fn own_one() -> Account {
+        Account { ids: None }
+    }
+
     /// Returns a command that runs `program` as this account, in and at home in `folder`.
     ///
     /// It inherits nothing of our environment but `PATH`: no `PGHOST`, no locale.
@@ -43,6 +49,13 @@ impl Account {
             command.gid(group).uid(user);
         }
         command
+    }
+
+    /// Gives `path` to this account, and nobody else may read it.
+    pub(crate) fn keep_private(self, path: &Path) {
+        let mode = Permissions::from_mode(0o600);
+        fs::set_permissions(path, mode).expect("our own file's mode can be set");
+        self.own(path);
     }
 
     /// Gives `path` to this account.

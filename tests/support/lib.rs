@@ -16,6 +16,7 @@ mod programs;
 mod scratch;
 mod skip;
 
+pub mod certificates;
 pub mod haproxy;
 pub mod logs;
 pub mod mariadb;

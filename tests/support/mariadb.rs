@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::certificates::{self, Certificate};
 use crate::daemon::Daemon;
 use crate::wait::eventually;
 use crate::{copy, port, scratch, skip};
@@ -104,10 +105,11 @@ impl Server {
         panic!("{PORTS_TO_TRY} ports were taken between our look and the server's");
     }
 
-    fn prepare(conf: Conf) -> Server {
+    fn prepare(mut conf: Conf) -> Server {
         let account = programs::account();
         let folder = scratch::folder("my", account);
         copy::folder(template::folder(), &folder.join("data"));
+        conf.lay_tls(&folder, account);
         let daemon = Daemon::new(&folder, account, Signal::SIGKILL);
         Server { daemon, folder, port: port::unused(), conf }
     }
@@ -162,6 +164,13 @@ impl Server {
     /// Returns all that the server has logged since its first start.
     pub fn log_text(&self) -> String {
         self.daemon.log_text()
+    }
+
+    /// Shows another certificate to clients that come from now on; the server was
+    /// started with [`Conf::tls`].
+    pub fn show_certificate(&self, certificate: Certificate) {
+        certificates::install(certificate, &self.folder, programs::account());
+        self.sql("FLUSH SSL");
     }
 
     /// Stops the server in good order by SIGTERM: clients get a FIN. Waits for the end.

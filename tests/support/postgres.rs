@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::certificates::{self, Certificate};
 use crate::daemon::Daemon;
 use crate::wait::eventually;
 use crate::{copy, port, process, scratch, skip};
@@ -109,7 +110,7 @@ impl Server {
         fs::create_dir(&sockets).expect("the server's folder can be written");
         account.own(&sockets);
         copy::folder(template::folder(), &folder.join("data"));
-        conf.write(&folder.join("data"));
+        conf.write(&folder, account);
         let daemon = Daemon::new(&folder, account, Signal::SIGQUIT);
         Server { daemon, folder, port: port::unused() }
     }
@@ -163,6 +164,18 @@ impl Server {
     /// Returns all that the server has logged since its first start.
     pub fn log_text(&self) -> String {
         self.daemon.log_text()
+    }
+
+    /// Shows another certificate to clients that come from now on; the server was
+    /// started with [`Conf::tls`].
+    pub fn show_certificate(&self, certificate: Certificate) {
+        certificates::install(certificate, &self.folder, programs::account());
+        let reloads = || self.log_text().matches("received SIGHUP").count();
+        let before = reloads();
+        process::send(self.daemon.pid(), Signal::SIGHUP);
+        // The postmaster reads the files before it accepts the next client.
+        let noted = eventually(START_LIMIT, || reloads() > before);
+        assert!(noted, "no answer to SIGHUP:\n{}", self.log_text());
     }
 
     /// Stops the server by SIGINT: clients get FATAL 57P01. Waits for the end.

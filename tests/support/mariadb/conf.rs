@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use crate::account::Account;
+use crate::certificates::{self, Certificate};
+
 /// Quick and quiet, not durable: the data dies with the test.
 const DEFAULTS: [&str; 17] = [
     "--bind-address=127.0.0.1",
@@ -27,6 +30,7 @@ const DEFAULTS: [&str; 17] = [
 #[derive(Clone, Debug, Default)]
 pub struct Conf {
     settings: Vec<String>,
+    tls: Option<Certificate>,
 }
 
 impl Conf {
@@ -34,6 +38,21 @@ impl Conf {
     pub fn set(&mut self, name: &str, value: &str) -> &mut Conf {
         self.settings.push(format!("--{name}={value}"));
         self
+    }
+
+    /// Switches TLS on, with this certificate; clients' of our authority are believed.
+    pub fn tls(&mut self, certificate: Certificate) -> &mut Conf {
+        self.tls = Some(certificate);
+        self
+    }
+
+    /// The settings for TLS, after its files were laid beside the data.
+    pub(super) fn lay_tls(&mut self, folder: &Path, account: Account) {
+        let Some(certificate) = self.tls else { return };
+        let files = certificates::install(certificate, folder, account);
+        self.set("ssl-cert", &files.certificate.display().to_string());
+        self.set("ssl-key", &files.key.display().to_string());
+        self.set("ssl-ca", &files.authority.display().to_string());
     }
 
     pub(super) fn defaults(data: &Path) -> Vec<String> {

@@ -5,6 +5,9 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
+use crate::account::Account;
+use crate::certificates::{self, Certificate};
+
 /// Quick and quiet, not durable: the data dies with the test.
 const DEFAULTS: &str = "
 listen_addresses = '127.0.0.1'
@@ -30,6 +33,7 @@ local replication all trust
 pub struct Conf {
     settings: String,
     hba: String,
+    tls: Option<Certificate>,
 }
 
 impl Conf {
@@ -47,10 +51,30 @@ impl Conf {
         self
     }
 
-    pub(super) fn write(&self, data: &Path) {
+    /// Switches TLS on, with this certificate; clients' of our authority are believed.
+    pub fn tls(&mut self, certificate: Certificate) -> &mut Conf {
+        self.tls = Some(certificate);
+        self
+    }
+
+    /// The settings for TLS, after its files were laid beside the data.
+    fn tls_settings(&self, folder: &Path, account: Account) -> String {
+        let Some(certificate) = self.tls else { return String::new() };
+        let files = certificates::install(certificate, folder, account);
+        format!(
+            "ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\nssl_ca_file = '{}'\n",
+            files.certificate.display(),
+            files.key.display(),
+            files.authority.display()
+        )
+    }
+
+    pub(super) fn write(&self, folder: &Path, account: Account) {
+        let data = folder.join("data");
+        let tls = self.tls_settings(folder, account);
         let opened = OpenOptions::new().append(true).open(data.join("postgresql.conf"));
         let mut file = opened.expect("initdb made postgresql.conf");
-        let written = write!(file, "{DEFAULTS}{}", self.settings);
+        let written = write!(file, "{DEFAULTS}{tls}{}", self.settings);
         written.expect("postgresql.conf can be written");
         // Written in place: the file keeps the owner that initdb gave it.
         let rules = format!("{}{TRUST}", self.hba);

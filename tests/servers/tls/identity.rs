@@ -1,0 +1,140 @@
+//! The client shows who it is, and a file that cannot do so is refused with the
+//! command that mends it.
+
+use super::{available, fault_of, full, outcome, tls_my, tls_pg, tls_pg_as};
+use crate::flavour::My;
+use poolwarden::{ClientIdentity, ConnectFault, Encryption, MySql, Postgres, SslMode, Tls};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use support::certificates::{self, PASSPHRASE, USER};
+use support::wait::eventually;
+
+fn pem(certificate: &str, key: &str) -> ClientIdentity {
+    let (certificate, key) = (certificates::file(certificate), certificates::file(key));
+    ClientIdentity::pem(certificate, key)
+}
+
+fn archive(passphrase: &str) -> ClientIdentity {
+    ClientIdentity::pkcs12(certificates::file("client.p12"), Some(passphrase.into()))
+}
+
+#[test]
+fn postgres_knows_a_client_by_its_certificate_in_pem_and_in_pkcs12() {
+    if !available() {
+        return;
+    }
+    let verified = Ok(Encryption::Verified);
+    for identity in [pem("client.pem", "client.key"), archive(PASSPHRASE)] {
+        let flavour = tls_pg_as(USER).with_tls(full().identity(identity));
+        assert_eq!(outcome(&flavour), verified);
+    }
+    let (fault, text) = fault_of(&tls_pg_as(USER).with_tls(full()));
+    assert_eq!(fault, ConnectFault::Authentication, "{text}");
+    let stranger = full().identity(pem("stranger.pem", "stranger.key"));
+    let (fault, text) = fault_of(&tls_pg_as(USER).with_tls(stranger));
+    // With TLS 1.3 the server refuses the certificate after the client's handshake.
+    assert!(
+        matches!(fault, ConnectFault::Tls | ConnectFault::Hangup | ConnectFault::Other),
+        "{text}"
+    );
+}
+
+#[test]
+fn mariadb_knows_a_client_by_its_certificate_in_pkcs12() {
+    if !available() {
+        return;
+    }
+    let url = format!("mysql://{USER}:app@127.0.0.1:{}/", tls_my().port());
+    let on = |tls: Tls| My::new(url.clone()).with_tls(tls);
+    assert_eq!(outcome(&on(full().identity(archive(PASSPHRASE)))), Ok(Encryption::Verified));
+    let (fault, text) = fault_of(&on(full()));
+    assert_eq!(fault, ConnectFault::Authentication, "{text}");
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_refused_at_build_with_what_mends_it() {
+    if !available() {
+        return;
+    }
+    let missing = PathBuf::from("/nowhere/root.pem");
+    let key = |name: &str| full().identity(pem("client.pem", name));
+    let no_pem = full().root_certificate(certificates::file("client.key"));
+    let by_postgres = [
+        (full().root_certificate(&missing), "sslrootcert /nowhere/root.pem: No such file"),
+        (no_pem, "no PEM certificate in it"),
+        (key("client.pkcs1.key"), "a PKCS#1 key"),
+        (key("client.ec.key"), "an EC key"),
+        (key("client.encrypted.key"), "an encrypted key"),
+        (key("client.pem"), "no PEM key in it"),
+        (full().identity(archive("wrong")), "not its passphrase"),
+    ];
+    for (tls, words) in by_postgres {
+        let driver = Postgres::new("postgres://u@db.test/d").expect("a driver");
+        let text = driver.with_tls(tls).expect_err("it is refused").to_string();
+        assert!(text.contains(words), "{words}: {text}");
+        let mends =
+            !words.contains("key") || words == "no PEM key in it" || text.contains("openssl pkcs8");
+        assert!(mends, "{text}");
+        assert!(!text.contains("wrong"), "{text}");
+    }
+    let by_mysql = [
+        (full().root_certificate(&missing), "sslrootcert /nowhere/root.pem: No such file"),
+        (full().identity(pem("client.pem", "client.key")), "openssl pkcs12 -export"),
+        (full().identity(archive("wrong")), "not its passphrase"),
+    ];
+    for (tls, words) in by_mysql {
+        let driver = MySql::new("mysql://u@db.test/d").expect("a driver");
+        let text = driver.with_tls(tls).expect_err("it is refused").to_string();
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[test]
+fn the_command_that_an_error_gives_makes_a_key_that_can_be_used() {
+    if !available() {
+        return;
+    }
+    let refused = full().identity(pem("client.pem", "client.pkcs1.key"));
+    let driver = Postgres::new("postgres://u@db.test/d").expect("a driver");
+    let text = driver.with_tls(refused).expect_err("it is refused").to_string();
+    let (_, command) = text.split_once("openssl ").expect("a command");
+    let new = certificates::file("converted.key").display().to_string();
+    let command = command.replace("NEW", &new);
+    let done = std::process::Command::new("openssl").args(command.split(' ')).status();
+    assert!(done.expect("openssl starts").success(), "{command}");
+    let tls = full().identity(pem("client.pem", "converted.key"));
+    assert_eq!(outcome(&tls_pg_as(USER).with_tls(tls)), Ok(Encryption::Verified));
+}
+
+fn put(name: &str, at: &Path) {
+    // Written beside it and moved there, as whoever replaces certificates should.
+    let beside = at.with_extension("new");
+    fs::copy(certificates::file(name), &beside).expect("the folder can be written");
+    fs::rename(beside, at).expect("the folder can be written");
+}
+
+#[test]
+fn files_that_are_replaced_are_read_again_and_while_they_are_broken_the_old_ones_serve() {
+    if !available() {
+        return;
+    }
+    let root = certificates::file("rotated.pem");
+    put("stranger-authority.pem", &root);
+    let driver = Postgres::new(&tls_pg().url("postgres", "postgres")).expect("a driver");
+    let tls = Tls::new(SslMode::VerifyFull).root_certificate(&root);
+    let pool = poolwarden::Pool::builder().max_size(1);
+    let pool = pool.build_lazy(driver.with_tls(tls).expect("it is a certificate")).expect("knobs");
+    let refused = pool.get().map(drop).expect_err("another authority");
+    assert_eq!(refused.connect_error().expect("a dial").fault(), ConnectFault::Tls);
+    put("authority.pem", &root);
+    // Attempts are spaced: in between, the last failure is the answer.
+    let again = eventually(Duration::from_secs(5), || pool.get().is_ok());
+    assert!(again, "the right authority is read");
+    put("client.key", &root);
+    pool.retire_all();
+    drop(pool.get().expect("the last good one serves"));
+    put("stranger-authority.pem", &root);
+    pool.retire_all();
+    assert!(pool.get().is_err(), "a good one again, and another");
+}

@@ -1,0 +1,146 @@
+//! `sslmode=prefer` goes on without TLS where, and only where, TLS is the trouble.
+
+use super::{available, fault_of, outcome, relay, tls_my, tls_pg};
+use crate::flavour::{Flavour, My, Pg};
+use poolwarden::{ConnectFault, Encryption, Pool, SslMode, Tls};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use support::proxy::Proxy;
+use support::{mariadb, postgres as pg};
+
+fn prefer() -> Tls {
+    Tls::new(SslMode::Prefer)
+}
+
+/// Opens three connections in turn; returns how each proxy connection count grew.
+fn dials<F: Flavour>(flavour: &F, proxy: &Proxy) -> [usize; 3] {
+    let pool = Pool::builder().max_size(1).build_lazy(flavour.driver()).expect("knobs agree");
+    let mut before = proxy.accepted();
+    [(); 3].map(|()| {
+        drop(pool.get().expect("a connection"));
+        pool.retire_all();
+        let now = proxy.accepted();
+        let grown = now - before;
+        before = now;
+        grown
+    })
+}
+
+#[test]
+fn postgres_that_takes_this_role_in_plain_only_is_dialled_twice_once() {
+    if !available() {
+        return;
+    }
+    let proxy = Proxy::to_port(tls_pg().port());
+    let flavour = Pg::new(tls_pg().url_via(proxy.port(), "no_tls", "postgres")).with_tls(prefer());
+    assert_eq!(dials(&flavour, &proxy), [2, 1, 1]);
+    assert_eq!(outcome(&flavour), Ok(Encryption::Plain));
+    let require = Pg::new(tls_pg().url("no_tls", "postgres")).with_tls(Tls::new(SslMode::Require));
+    assert_eq!(fault_of(&require).0, ConnectFault::Authentication);
+}
+
+#[test]
+fn a_role_that_must_have_tls_has_it_by_default_and_is_refused_without() {
+    if !available() {
+        return;
+    }
+    let url = tls_pg().url("must_tls", "postgres");
+    assert_eq!(outcome(&Pg::new(url.clone())), Ok(Encryption::Unverified));
+    let plain = Pg::new(url).with_tls(Tls::new(SslMode::Disable));
+    assert_eq!(fault_of(&plain).0, ConnectFault::Authentication);
+    let url = format!("mysql://must_tls:app@127.0.0.1:{}/", tls_my().port());
+    assert_eq!(outcome(&My::new(url.clone())), Ok(Encryption::Unverified));
+    let plain = My::new(url).with_tls(Tls::new(SslMode::Disable));
+    assert_eq!(fault_of(&plain).0, ConnectFault::Authentication);
+}
+
+#[test]
+fn a_wrong_password_is_not_sent_again_in_the_clear() {
+    if !available() {
+        return;
+    }
+    let proxy = Proxy::to_port(tls_pg().port());
+    let url = format!("postgres://scram:wrong@127.0.0.1:{}/postgres", proxy.port());
+    let (fault, text) = fault_of(&Pg::new(url).with_tls(prefer()));
+    assert_eq!(fault, ConnectFault::Authentication);
+    assert!(text.contains("28P01"), "{text}");
+    assert_eq!(proxy.accepted(), 1);
+    let proxy = Proxy::to_port(tls_my().port());
+    let url = format!("mysql://app:wrong@127.0.0.1:{}/", proxy.port());
+    assert_eq!(fault_of(&My::new(url).with_tls(prefer())).0, ConnectFault::Authentication);
+    assert_eq!(proxy.accepted(), 1);
+}
+
+#[test]
+fn a_server_without_tls_costs_postgres_no_second_dial_and_mysql_one() {
+    if !available() {
+        return;
+    }
+    let database = pg::shared().fresh_database();
+    let proxy = Proxy::to_port(pg::shared().port());
+    assert_eq!(dials(&Pg::new(database.url_via(proxy.port())), &proxy), [1, 1, 1]);
+    let database = mariadb::shared().fresh_database();
+    let proxy = Proxy::to_port(mariadb::shared().port());
+    assert_eq!(dials(&My::new(database.url_via(proxy.port())), &proxy), [2, 1, 1]);
+}
+
+/// Lets the first connection come as far as TLS, and breaks that.
+fn broken_postgres(_: usize, mut client: TcpStream) -> Option<TcpStream> {
+    let mut request = [0; 8];
+    client.peek(&mut request).expect("it speaks first");
+    if request[4..] != [4, 210, 22, 47] {
+        return Some(client);
+    }
+    client.read_exact(&mut request).expect("it is there");
+    client.write_all(b"Snonsense that is no TLS").expect("it listens");
+    client.shutdown(Shutdown::Write).expect("it is open");
+    None
+}
+
+#[test]
+fn a_broken_handshake_ends_in_plain_with_prefer_and_in_an_error_with_more() {
+    if !available() {
+        return;
+    }
+    let relay = relay(tls_pg().port(), broken_postgres);
+    let url = tls_pg().url_via(relay.port(), "postgres", "postgres");
+    let at = |mode| Pg::new(url.clone()).with_tls(Tls::new(mode));
+    assert_eq!(outcome(&at(SslMode::Prefer)), Ok(Encryption::Plain));
+    assert_eq!(fault_of(&at(SslMode::Require)).0, ConnectFault::Tls);
+    // The server takes this role with TLS only: why there was none is the error.
+    let must = Pg::new(tls_pg().url_via(relay.port(), "must_tls", "postgres"));
+    assert_eq!(fault_of(&must).0, ConnectFault::Tls);
+}
+
+/// Forwards MariaDB's greeting, and breaks the TLS that the first client asks for.
+fn broken_mysql(port: u16) -> impl Fn(usize, TcpStream) -> Option<TcpStream> + Send + Sync {
+    move |number, mut client| {
+        if number > 0 {
+            return Some(client);
+        }
+        let mut server = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        let mut greeting = vec![0; 1024];
+        let length = server.read(&mut greeting).expect("it greets");
+        client.write_all(&greeting[..length]).expect("it listens");
+        // MySQL documentation, "SSLRequest": a header of 4 bytes and 32 more.
+        client.read_exact(&mut [0; 36]).expect("it asks for TLS");
+        client.write_all(b"nonsense that is no TLS").expect("it listens");
+        client.shutdown(Shutdown::Write).expect("it is open");
+        None
+    }
+}
+
+#[test]
+fn a_broken_handshake_of_mysql_ends_in_plain_with_prefer_and_in_an_error_with_more() {
+    if !available() {
+        return;
+    }
+    let at = |mode| {
+        let relay = relay(tls_my().port(), broken_mysql(tls_my().port()));
+        let found =
+            outcome(&My::new(tls_my().url_via(relay.port(), "mysql")).with_tls(Tls::new(mode)));
+        found.map_err(|(fault, _)| fault)
+    };
+    assert_eq!(at(SslMode::Prefer), Ok(Encryption::Plain));
+    assert_eq!(at(SslMode::Require), Err(ConnectFault::Tls));
+}
