@@ -30,6 +30,7 @@
 //! | `postgres` | a driver for PostgreSQL | `postgres`, `tokio` | no |
 //! | `mysql` | a driver for MySQL and MariaDB | `mysql` | no |
 //! | `sqlite` | a driver for SQLite, with SQLite compiled in | `rusqlite` | no |
+//! | `serde` | `Deserialize` for [`Settings`] and [`Knobs`], `Serialize` for the knobs | `serde` | no |
 //! | `native-tls` | TLS for both server drivers, by the system's library | `native-tls`, `tokio-native-tls` | no |
 //!
 //! # How a check-out goes

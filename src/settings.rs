@@ -14,6 +14,8 @@ mod pairs;
 mod percent;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod places;
+#[cfg(feature = "serde")]
+mod serial;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod tls;
 mod url;

@@ -45,6 +45,6 @@ install_missing() {
 
 install_missing
 export REQUIRE_SERVERS=1
-features=postgres,mysql,sqlite,native-tls
+features=postgres,mysql,sqlite,native-tls,serde
 cargo test --workspace --features "$features" --lib --tests "$@"
 cargo test -p poolwarden --features "$features" --doc "$@"

@@ -18,6 +18,7 @@ mod model;
 mod outage;
 mod panic_safety;
 mod queue;
+mod settings;
 mod sizing;
 mod suspicion;
 mod telling;
