@@ -35,7 +35,8 @@ pub(super) fn check(tls: &Tls, by_socket: bool) -> Result<(), Error> {
     if let Some(ClientIdentity::Pem { certificate, key }) = &tls.identity {
         return Err(Error::config(format!(
             "sslcert {0}: the mysql driver reads a certificate with its key from one PKCS#12 \
-             archive only; it is made by: openssl pkcs12 -export -in {0} -inkey {1} -out NEW",
+             archive only, which sslpkcs12 names; it is made by: openssl pkcs12 -export -in {0} \
+             -inkey {1} -out NEW",
             certificate.display(),
             key.display()
         )));

@@ -139,7 +139,7 @@ impl Postgres {
             places,
             order,
             resolver: Resolver::system(),
-            security: Arc::new(Security::new(tls)?),
+            security: Security::of(tls)?,
             preference: Preference::default(),
             login: Login::default(),
             knobs: Knobs::default(),
@@ -196,7 +196,7 @@ impl Postgres {
     /// [`Config`](crate::ErrorKind::Config): it needs the feature `native-tls`, two
     /// of its knobs contradict one another, or a file cannot be read.
     pub fn with_tls(mut self, tls: Tls) -> Result<Postgres, Error> {
-        self.security = Arc::new(Security::new(tls)?);
+        self.security = Security::of(tls)?;
         self.preference = Preference::default();
         Ok(self)
     }

@@ -36,11 +36,11 @@ pub(crate) fn identity(identity: &ClientIdentity) -> Result<Identity, Error> {
     match identity {
         ClientIdentity::Pem { certificate, key } => pem_identity(certificate, key),
         ClientIdentity::Pkcs12 { archive, passphrase } => {
-            let bytes = read("sslcert", archive)?;
+            let bytes = read("sslpkcs12", archive)?;
             let passphrase = passphrase.as_ref().map_or("", |passphrase| passphrase.expose());
             Identity::from_pkcs12(&bytes, passphrase).map_err(|error| {
                 Error::config(format!(
-                    "sslcert {}: no PKCS#12 archive, not its passphrase, or ciphers that this \
+                    "sslpkcs12 {}: no PKCS#12 archive, not its passphrase, or ciphers that this \
                      system no longer has; a new one is made by: openssl pkcs12 -export -in CERT \
                      -inkey KEY -out NEW",
                     archive.display()

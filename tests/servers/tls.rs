@@ -4,6 +4,7 @@
 mod identity;
 mod modes;
 mod prefer;
+mod roots;
 mod trouble;
 mod warnings;
 

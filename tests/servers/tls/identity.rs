@@ -80,7 +80,10 @@ fn a_file_that_cannot_be_used_is_refused_at_build_with_what_mends_it() {
     }
     let by_mysql = [
         (full().root_certificate(&missing), "sslrootcert /nowhere/root.pem: No such file"),
-        (full().identity(pem("client.pem", "client.key")), "openssl pkcs12 -export"),
+        (
+            full().identity(pem("client.pem", "client.key")),
+            "sslpkcs12 names; it is made by: openssl pkcs12 -export",
+        ),
         (full().identity(archive("wrong")), "not its passphrase"),
     ];
     for (tls, words) in by_mysql {
