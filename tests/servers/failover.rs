@@ -1,11 +1,11 @@
 //! A pool that wants to write follows the server that takes writes.
 
-use crate::flavour::fresh_name;
-use poolwarden::{ConnectFault, Error, ErrorKind, Pool, Postgres, Role};
+use crate::flavour::{fill, fresh_name, shared_my};
+use poolwarden::{CloseReason, ConnectFault, Error, ErrorKind, Pool, Postgres, Role};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use support::postgres as pg;
 use support::wait::eventually;
+use support::{mariadb, postgres as pg};
 
 const READY: Duration = Duration::from_secs(20);
 
@@ -77,4 +77,58 @@ fn writes_go_on_within_two_seconds_after_a_promotion() {
         stop.store(true, SeqCst);
         assert!(followed && took < FOLLOWED, "writes went on after {took:?}");
     });
+}
+
+#[test]
+fn connections_to_a_server_that_became_read_only_are_closed_with_their_siblings() {
+    support::require!(postgres);
+    let (primary, standby) = pair();
+    let pool = writable(&both(&primary, &standby, "127.0.0.1")).expect("the primary");
+    fill(&pool);
+    // Demoted in place, as a managed service does it: every session stays.
+    primary.sql("postgres", "alter system set default_transaction_read_only = on");
+    primary.sql("postgres", "select pg_reload_conf()");
+    standby.promote();
+    let refused =
+        eventually(READY, || pool.execute("insert into notes (n) values (2)", &[]).is_err());
+    assert!(refused, "the setting takes hold");
+    // One refusal is enough: none of its siblings is used for another.
+    for _ in 0..20 {
+        pool.execute("insert into notes (n) values (3)", &[]).expect("the new primary");
+    }
+    let closed = || pool.snapshot().closed_by(CloseReason::ReadOnly);
+    assert!(eventually(READY, || closed() >= 1), "{}", pool.snapshot());
+    let rows = standby.sql("postgres", "select count(*) from notes where n = 3");
+    assert_eq!(rows, [["20"]]);
+}
+
+#[test]
+fn a_read_only_mariadb_is_refused_and_a_pool_leaves_one_that_becomes_so() {
+    support::require!(mariadb);
+    let server = mariadb::Server::start();
+    let database = server.fresh_database();
+    database.sql("create table notes (n bigint)");
+    let driver = || poolwarden::MySql::new(&database.url()).expect("a driver");
+    let pool = Pool::builder().max_size(4).role(Role::Writable).build(driver());
+    let pool = pool.expect("it takes writes");
+    fill(&pool);
+    server.set_global("read_only", 1);
+    let error = pool.query_drop("insert into notes values (1)").expect_err("read-only");
+    assert!(format!("{error:?}").contains("read"), "{error:?}");
+    let error = pool.query_drop("insert into notes values (2)").expect_err("read-only");
+    assert_eq!(error.connect_error().map(|e| e.fault()), Some(ConnectFault::ReadOnly), "{error:?}");
+    assert!(eventually(READY, || pool.snapshot().closed_by(CloseReason::ReadOnly) == 4));
+    server.set_global("read_only", 0);
+    assert!(eventually(READY, || pool.query_drop("insert into notes values (3)").is_ok()));
+}
+
+#[test]
+fn a_pool_without_a_role_keeps_the_connection_that_was_refused_a_write() {
+    let Some((_, database)) = shared_my() else { return };
+    let pool = Pool::builder()
+        .max_size(1)
+        .build(poolwarden::MySql::new(&database.url()).expect("a driver"));
+    let pool = pool.expect("the server is there");
+    pool.query_drop("start transaction read only").expect("it begins");
+    assert_eq!(pool.snapshot().closed_by(CloseReason::ReadOnly), 0);
 }
