@@ -107,23 +107,11 @@ fn watch() {
 /// How soon an attempt is looked at for a socket that talks to itself.
 const EARLY_LOOK: Duration = Duration::from_millis(100);
 
-/// How often the socket of an attempt is looked for after its deadline.
-const SEARCH_EVERY: Duration = Duration::from_millis(5);
-
 /// Ends an attempt to open a connection at its deadline.
 pub(crate) fn bound(attempt: &Arc<Attempt>) -> Watch {
     let early = attempt.deadline().min(attempt.began() + EARLY_LOOK);
     let attempt = Arc::clone(attempt);
-    let bite = move || {
-        let now = Instant::now();
-        if now < attempt.deadline() {
-            attempt.abort_if_self_connected();
-            return Some(attempt.deadline());
-        }
-        let found = attempt.expire();
-        (!found).then(|| now + SEARCH_EVERY)
-    };
-    arm(early, Arc::new(bite))
+    arm(early, Arc::new(move || attempt.look(Instant::now())))
 }
 
 fn bite_once(bite: &Arc<Bite>) -> Option<Instant> {

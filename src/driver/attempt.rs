@@ -33,12 +33,23 @@ struct Inner {
     state: Mutex<State>,
 }
 
+#[derive(Default)]
 struct State {
     expired: bool,
     self_connected: bool,
+    /// While one of several places is tried: until when.
+    leg: Option<Instant>,
+    leg_is_over: bool,
     socket: Option<Descriptor>,
     search: Option<Box<Search>>,
 }
+
+/// How often the socket of an attempt is looked for after its deadline.
+const SEARCH_EVERY: Duration = Duration::from_millis(5);
+
+/// How often an attempt with several places is looked at: the next one's share may be
+/// over before this one's would have been.
+const LEG_LOOK: Duration = Duration::from_millis(200);
 
 /// Finds the socket of a driver that hides it; called on the watchdog's thread.
 type Search = dyn FnMut() -> Option<Descriptor> + Send;
@@ -63,7 +74,7 @@ impl fmt::Debug for Attempt {
 
 impl Attempt {
     pub(crate) fn new(began: Instant, terms: Terms) -> Attempt {
-        let state = State { expired: false, self_connected: false, socket: None, search: None };
+        let state = State::default();
         Attempt(Arc::new(Inner {
             began,
             deadline: clock::after(began, terms.timeout),
@@ -73,14 +84,34 @@ impl Attempt {
         }))
     }
 
-    /// Returns the instant by which the connection must be open.
+    /// Returns the instant by which the connection must be open; while one of several
+    /// places is tried, the end of its share.
     pub fn deadline(&self) -> Instant {
-        self.0.deadline
+        self.0.state.lock().leg.unwrap_or(self.0.deadline)
     }
 
     /// Returns how much time is left; zero once the deadline has passed.
     pub fn remaining(&self) -> Duration {
-        clock::left(self.0.deadline, Instant::now())
+        clock::left(self.deadline(), Instant::now())
+    }
+
+    /// Begins with the next of several places, which has until then; what the last one
+    /// has left is forgotten.
+    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
+    pub(crate) fn begin_leg(&self, deadline: Instant) {
+        let mut state = self.0.state.lock();
+        state.leg = Some(deadline.min(self.0.deadline));
+        state.leg_is_over = false;
+        (state.socket, state.search) = (None, None);
+    }
+
+    /// No further place follows: what is still to do has all the time that is left.
+    /// Tells whether the last one was cut at the end of its share.
+    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
+    pub(crate) fn end_leg(&self) -> bool {
+        let mut state = self.0.state.lock();
+        state.leg = None;
+        std::mem::take(&mut state.leg_is_over)
     }
 
     /// Returns what to set on a TCP socket unless the driver's own configuration
@@ -120,7 +151,7 @@ impl Attempt {
     /// socket is shut down already.
     pub fn watch(&self, socket: Descriptor) -> Result<(), Expired> {
         let mut state = self.0.state.lock();
-        if state.expired {
+        if state.expired || state.leg_is_over {
             socket.abort();
             return Err(Expired);
         }
@@ -131,7 +162,8 @@ impl Attempt {
     /// Names a way to find the socket of a driver that hides it.
     #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
     pub(crate) fn search_with(&self, search: Box<Search>) {
-        self.0.state.lock().search = Some(search);
+        let mut state = self.0.state.lock();
+        (state.socket, state.search) = (None, Some(search));
     }
 
     /// Gives the watched socket up to the caller, and ends the search.
@@ -141,15 +173,10 @@ impl Attempt {
         state.socket.take()
     }
 
-    /// Looks early whether the socket was connected to itself; nobody will ever
-    /// answer on such a one.
+    /// Looks whether the socket was connected to itself; nobody will ever answer on
+    /// such a one.
     pub(crate) fn abort_if_self_connected(&self) {
-        let mut state = self.0.state.lock();
-        state.look_for_socket();
-        if state.socket.as_ref().is_some_and(Descriptor::is_connected_to_itself) {
-            state.self_connected = true;
-            state.shut_down();
-        }
+        self.0.state.lock().abort_if_self_connected();
     }
 
     /// Tells whether the attempt was ended because it talked to itself.
@@ -157,17 +184,39 @@ impl Attempt {
         self.0.state.lock().self_connected
     }
 
-    /// The deadline has passed: shuts the socket down. Returns whether there was
-    /// one; if not, it may still be about to appear.
-    pub(crate) fn expire(&self) -> bool {
+    /// What the watchdog does from time to time: shuts the socket down at the deadline,
+    /// or at the end of a place's share. Returns when to look again, if at all.
+    pub(crate) fn look(&self, now: Instant) -> Option<Instant> {
         let mut state = self.0.state.lock();
-        state.expired = true;
-        state.look_for_socket();
-        state.shut_down()
+        if now >= self.0.deadline {
+            state.expired = true;
+            state.look_for_socket();
+            // If there is none yet, it may still be about to appear.
+            return (!state.shut_down()).then(|| now + SEARCH_EVERY);
+        }
+        state.abort_if_self_connected();
+        let next = match state.leg {
+            None => self.0.deadline,
+            Some(leg) if now < leg => leg.min(now + LEG_LOOK),
+            Some(_) => {
+                state.leg_is_over = true;
+                state.shut_down();
+                now + SEARCH_EVERY
+            }
+        };
+        Some(next.min(self.0.deadline))
     }
 }
 
 impl State {
+    fn abort_if_self_connected(&mut self) {
+        self.look_for_socket();
+        if self.socket.as_ref().is_some_and(Descriptor::is_connected_to_itself) {
+            self.self_connected = true;
+            self.shut_down();
+        }
+    }
+
     fn look_for_socket(&mut self) {
         if self.socket.is_none()
             && let Some(search) = &mut self.search

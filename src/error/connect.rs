@@ -145,6 +145,8 @@ struct Inner {
     code: Option<String>,
     phase: Option<Phase>,
     took: Option<Duration>,
+    /// Why other places of the same attempt failed before this one.
+    earlier: Vec<String>,
     source: Option<SharedError>,
 }
 
@@ -161,6 +163,7 @@ impl ConnectError {
             code: None,
             phase: None,
             took: None,
+            earlier: Vec::new(),
             source: None,
         }))
     }
@@ -190,6 +193,29 @@ impl ConnectError {
             inner.phase = Some(phase);
             inner.took = Some(took);
         })
+    }
+
+    /// Adds why other places failed before this one.
+    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
+    pub(crate) fn after(self, failed: Vec<ConnectError>) -> ConnectError {
+        let told = |error: ConnectError| {
+            let said = format!("{}: {}", error.0.target, error.0.fault.phrase());
+            error.0.earlier.iter().cloned().chain([said]).collect::<Vec<_>>()
+        };
+        let told: Vec<String> = failed.into_iter().flat_map(told).collect();
+        self.change(|inner| {
+            let own = std::mem::replace(&mut inner.earlier, told);
+            inner.earlier.extend(own);
+        })
+    }
+
+    /// The same about a place that did not answer in time: what the driver said of a
+    /// socket that we cut would only mislead.
+    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
+    pub(crate) fn into_timed_out(self) -> ConnectError {
+        let earlier = self.0.earlier.clone();
+        let error = ConnectError::new(ConnectFault::TimedOut, self.0.target.clone());
+        error.change(|inner| inner.earlier = earlier)
     }
 
     /// Returns the class of the failure.
@@ -230,11 +256,14 @@ impl fmt::Display for ConnectError {
         if let Some(code) = &inner.code {
             write!(f, " ({code})")?;
         }
-        match (inner.fault, inner.phase, inner.took) {
-            (ConnectFault::TimedOut | ConnectFault::Hangup, Some(phase), Some(took)) => {
-                write!(f, " while {phase}, after {took:.1?}")
-            }
-            _ => Ok(()),
+        if let (ConnectFault::TimedOut | ConnectFault::Hangup, Some(phase), Some(took)) =
+            (inner.fault, inner.phase, inner.took)
+        {
+            write!(f, " while {phase}, after {took:.1?}")?;
+        }
+        match &*inner.earlier {
+            [] => Ok(()),
+            earlier => write!(f, " (before it: {})", earlier.join(", ")),
         }
     }
 }

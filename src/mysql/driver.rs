@@ -14,7 +14,7 @@ use crate::protection::Route;
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use crate::resolve::Resolver;
 use crate::role::Role;
-use crate::route::{self, Order, first_success};
+use crate::route::{self, Itinerary, Order, first_success};
 use crate::secret::Secret;
 use crate::settings::{FromSettings, Place, Settings, System};
 use crate::tls::{Tls, Verification};
@@ -53,8 +53,7 @@ pub struct MySql {
     /// Without password and TLS: the driver's Debug would print the secrets of both.
     opts: Opts,
     password: Option<Secret>,
-    places: Vec<Place>,
-    order: Order,
+    itinerary: Itinerary,
     resolver: Resolver,
     tls: Tls,
     preference: Arc<Preference>,
@@ -112,14 +111,13 @@ impl MySql {
             }
         }
         let tls = security::tls_of(&opts);
-        let places = vec![configure::place_of(&opts)];
+        let itinerary = Itinerary::new(vec![configure::place_of(&opts)], Order::AsGiven);
         let password = opts.get_pass().map(Secret::new);
         let opts = OptsBuilder::from_opts(opts).pass(None::<String>).ssl_opts(None).into();
         let driver = MySql {
             opts,
             password,
-            places,
-            order: Order::AsGiven,
+            itinerary,
             resolver: Resolver::system(),
             tls: Tls::default(),
             preference: Arc::default(),
@@ -188,7 +186,7 @@ impl MySql {
     /// one another, a file cannot be read, or a unix socket is to have TLS.
     pub fn with_tls(mut self, tls: Tls) -> Result<MySql, Error> {
         let by_socket = |place: &Place| matches!(place, Place::Unix { .. });
-        security::check(&tls, self.places.iter().any(by_socket))?;
+        security::check(&tls, self.itinerary.places().iter().any(by_socket))?;
         self.tls = tls;
         self.preference = Arc::default();
         Ok(self)
@@ -219,8 +217,7 @@ impl MySql {
         MySql {
             opts: opts.into(),
             password: self.password.clone(),
-            places: vec![place.clone()],
-            order: Order::AsGiven,
+            itinerary: Itinerary::new(vec![place.clone()], Order::AsGiven),
             resolver,
             tls: self.tls.clone(),
             preference: Arc::clone(&self.preference),
@@ -257,7 +254,7 @@ impl MySql {
             let address = route::addresses(way, (host, port), attempt)?[0];
             return self.dial_host(place, &bracketed(host), address, &opts, attempt);
         }
-        let way = (&self.resolver, self.order);
+        let way = (&self.resolver, self.itinerary.order());
         first_success(route::addresses(way, (host, port), attempt)?, attempt, host, |address| {
             let told = bracketed(&address.ip().to_string());
             self.dial_host(place, &told, address, &opts, attempt)
@@ -357,10 +354,11 @@ impl FromSettings for MySql {
     fn from_settings(settings: &Settings) -> Result<MySql, Error> {
         settings.must_suit(System::MySql)?;
         let mut driver = MySql::from_opts(configure::opts(settings)?)?;
-        driver.places = configure::places(settings)?;
-        driver.order = Order::named(settings.text("load_balance_hosts"));
+        let places = configure::places(settings)?;
         driver.password = settings.secret("password").cloned();
-        driver.knobs = settings.all_knobs(driver.places.len())?;
+        driver.knobs = settings.all_knobs(places.len())?;
+        let order = Order::named(settings.text("load_balance_hosts"));
+        driver.itinerary = Itinerary::new(places, order);
         driver.with_tls(settings.tls()?)
     }
 }
@@ -377,7 +375,7 @@ impl Driver for MySql {
     type Side = Side;
 
     fn label(&self) -> String {
-        let place = route::label(&self.places);
+        let place = self.itinerary.label();
         format!("mysql {place}/{}", self.opts.get_db_name().unwrap_or_default())
     }
 
@@ -386,11 +384,9 @@ impl Driver for MySql {
     }
 
     fn connect(&self, attempt: &Attempt) -> Result<(Conn, Side), ConnectError> {
-        let label = route::label(&self.places);
-        self.login.dial(&label, attempt, |credentials| {
+        self.login.dial(&self.itinerary.label(), attempt, |credentials| {
             let opts = self.opts_for(credentials);
-            let places = self.order.of(self.places.iter().collect());
-            first_success(places, attempt, &label, |place| self.dial_place(place, &opts, attempt))
+            self.itinerary.travel(attempt, |place| self.dial_place(place, &opts, attempt))
         })
     }
 

@@ -18,7 +18,7 @@ use crate::preference::{Preference, Way};
 use crate::protection::Route;
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
 use crate::resolve::Resolver;
-use crate::route::{self, Order, first_success};
+use crate::route::{self, Itinerary, Order, first_success};
 use crate::settings::{FromSettings, Place, Settings};
 use crate::tls::Tls;
 use postgres::config::LoadBalanceHosts;
@@ -58,8 +58,7 @@ use std::time::{Duration, Instant};
 /// ```
 pub struct Postgres {
     config: Config,
-    places: Vec<Place>,
-    order: Order,
+    itinerary: Itinerary,
     resolver: Resolver,
     security: Arc<Security>,
     preference: Preference,
@@ -136,8 +135,7 @@ impl Postgres {
     ) -> Result<Postgres, Error> {
         Ok(Postgres {
             config,
-            places,
-            order,
+            itinerary: Itinerary::new(places, order),
             resolver: Resolver::system(),
             security: Security::of(tls)?,
             preference: Preference::default(),
@@ -230,7 +228,7 @@ impl Postgres {
                 self.dial_address(host, address, credentials, attempt)
             }
             Place::Tcp { host, address: None, port } => {
-                let way = (&self.resolver, self.order);
+                let way = (&self.resolver, self.itinerary.order());
                 let addresses = route::addresses(way, (host, *port), attempt)?;
                 first_success(addresses, attempt, host, |address| {
                     self.dial_address(host, address, credentials, attempt)
@@ -353,7 +351,7 @@ impl Driver for Postgres {
     type Side = Side;
 
     fn label(&self) -> String {
-        let place = route::label(&self.places);
+        let place = self.itinerary.label();
         let user = self.config.get_user().unwrap_or_default();
         let name = self.config.get_dbname().unwrap_or(user);
         format!("postgres {place}/{name}")
@@ -364,10 +362,8 @@ impl Driver for Postgres {
     }
 
     fn connect(&self, attempt: &Attempt) -> Result<(Client, Side), ConnectError> {
-        let label = route::label(&self.places);
-        self.login.dial(&label, attempt, |credentials| {
-            let places = self.order.of(self.places.iter().collect());
-            first_success(places, attempt, &label, |place| self.dial(place, credentials, attempt))
+        self.login.dial(&self.itinerary.label(), attempt, |credentials| {
+            self.itinerary.travel(attempt, |place| self.dial(place, credentials, attempt))
         })
     }
 

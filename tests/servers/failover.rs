@@ -1,9 +1,12 @@
 //! A pool that wants to write follows the server that takes writes.
 
-use crate::flavour::{fill, fresh_name, shared_my};
-use poolwarden::{CloseReason, ConnectFault, Error, ErrorKind, Pool, Postgres, Role};
+use crate::flavour::{fill, fresh_name, shared_my, shared_pg};
+use poolwarden::{
+    CloseReason, ConnectFault, Driver, Error, ErrorKind, MySql, Pool, Postgres, Role,
+};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
+use support::proxy::{Mode, Proxy};
 use support::wait::eventually;
 use support::{mariadb, postgres as pg};
 
@@ -108,7 +111,7 @@ fn a_read_only_mariadb_is_refused_and_a_pool_leaves_one_that_becomes_so() {
     let server = mariadb::Server::start();
     let database = server.fresh_database();
     database.sql("create table notes (n bigint)");
-    let driver = || poolwarden::MySql::new(&database.url()).expect("a driver");
+    let driver = || MySql::new(&database.url()).expect("a driver");
     let pool = Pool::builder().max_size(4).role(Role::Writable).build(driver());
     let pool = pool.expect("it takes writes");
     fill(&pool);
@@ -125,10 +128,49 @@ fn a_read_only_mariadb_is_refused_and_a_pool_leaves_one_that_becomes_so() {
 #[test]
 fn a_pool_without_a_role_keeps_the_connection_that_was_refused_a_write() {
     let Some((_, database)) = shared_my() else { return };
-    let pool = Pool::builder()
-        .max_size(1)
-        .build(poolwarden::MySql::new(&database.url()).expect("a driver"));
+    let pool = Pool::builder().max_size(1).build(MySql::new(&database.url()).expect("a driver"));
     let pool = pool.expect("the server is there");
     pool.query_drop("start transaction read only").expect("it begins");
     assert_eq!(pool.snapshot().closed_by(CloseReason::ReadOnly), 0);
+}
+
+/// A first host that swallows every byte costs one connection its share of the time,
+/// and later ones nothing.
+fn assert_passed_over<D: Driver>(driver: impl Fn(u16) -> D) {
+    for mode in [Mode::Deaf, Mode::FullBacklog] {
+        let silent = Proxy::to_port(1);
+        silent.set_mode(mode.clone());
+        let knobs = Pool::builder().max_size(4).connect_timeout(Duration::from_secs(2));
+        let began = Instant::now();
+        let pool = knobs.build(driver(silent.port())).expect("the second host");
+        let first = began.elapsed();
+        assert!(first >= Duration::from_millis(900), "{mode:?}: half of the time, not {first:?}");
+        assert!(first < Duration::from_secs(2), "{mode:?}: {first:?}");
+        let began = Instant::now();
+        fill(&pool);
+        let others = began.elapsed();
+        assert!(
+            others < Duration::from_millis(900),
+            "{mode:?}: it is not waited for again: {others:?}"
+        );
+    }
+}
+
+#[test]
+fn a_host_that_does_not_answer_leaves_time_for_the_next() {
+    if let Some((_, database)) = shared_pg() {
+        assert_passed_over(|silent| {
+            let (port, name) = (database.server().port(), database.name());
+            let hosts = format!("host=127.0.0.1,127.0.0.1 port={silent},{port}");
+            Postgres::new(&format!("{hosts} user={name} dbname={name}")).expect("a driver")
+        });
+    }
+    if let Some((_, database)) = shared_my() {
+        assert_passed_over(|silent| {
+            let url = database.url_via(silent);
+            let (before, after) = url.split_once(&silent.to_string()).expect("the port");
+            let both = format!("{before}{silent},127.0.0.1:{}{after}", database.server().port());
+            MySql::new(&both).expect("a driver")
+        });
+    }
 }
