@@ -38,10 +38,17 @@ pub enum Mode {
 /// What happens to a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Ends `Stall`, `Delay`, `CutAfter` and `Drip`; what was held goes on its way.
+    /// Ends `Stall`, `Hold`, `Delay`, `CutAfter` and `Drip`; what was held goes on its way.
     Pass,
     /// Forwards nothing either way, not even an end; the kernel still acknowledges.
     Stall,
+    /// As `Stall`, and no packet of the client arrives any more, so nothing is
+    /// acknowledged: a network that swallows all. Only an end of the link undoes it.
+    BlackHole,
+    /// Takes bytes in and keeps them, one way: see [`Proxy::held`].
+    Hold(Way),
+    /// Keeps the bytes towards the client from the moment that it begins a TLS handshake.
+    HoldTls,
     /// Sends a FIN to the client only; what the client writes still goes on.
     HalfClose,
     /// Closes both sides; the client gets a FIN.
@@ -50,8 +57,11 @@ pub enum Fault {
     Rst,
     /// Writes bytes to the client that no server sent, even while stalled.
     Inject(Vec<u8>),
-    /// Holds every piece of bytes towards the client for so long.
+    /// Holds every piece of bytes towards the client for so long; ends a `Hold`.
     Delay(Duration),
+    /// Closes as `Fin` does, after half of what is kept for the client, or, if nothing
+    /// is, after these bytes.
+    Truncate(Vec<u8>),
     /// Closes both sides, the client's by FIN, when so many more bytes have gone to it.
     CutAfter(usize),
     /// Lets only so many bytes at a time go to the client.
@@ -61,6 +71,15 @@ pub enum Fault {
         /// How long from one time to the next.
         every: Duration,
     },
+}
+
+/// A direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the client.
+    Down,
+    /// To the upstream.
+    Up,
 }
 
 /// A fault proxy on a free odd loopback port; its connections end when it is dropped.
@@ -125,7 +144,7 @@ impl Proxy {
     ///
     /// A connection counts once it is accepted, which may be a moment after the
     /// client's connect: see [`Proxy::accepted`]. When this returns, a
-    /// `HalfClose`, `Fin`, `Rst` or `Inject` has reached the client's kernel.
+    /// `HalfClose`, `Fin`, `Rst`, `Truncate` or `Inject` has reached the client's kernel.
     pub fn apply(&self, fault: &Fault) -> usize {
         let waits: Vec<_> =
             self.accepted_list().iter().map(|(_, link)| link.apply(fault)).collect();
@@ -137,6 +156,11 @@ impl Proxy {
     pub fn apply_to(&self, n: usize, fault: &Fault) -> bool {
         let wait = self.accepted_list().get(n).map(|(_, link)| link.apply(fault));
         wait.is_some_and(|done| done.recv().is_ok())
+    }
+
+    /// Returns how many bytes of the `n`-th connection a `Hold` keeps now.
+    pub fn held(&self, n: usize) -> usize {
+        self.accepted_list().get(n).map_or(0, |(_, link)| link.held())
     }
 
     /// Returns how many connections it has accepted so far.

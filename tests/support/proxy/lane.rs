@@ -13,6 +13,8 @@ pub(super) struct Lane {
     queued: usize,
     delay: Duration,
     drip: Option<Drip>,
+    /// Nothing goes on.
+    held: bool,
     /// The source has sent its FIN.
     pub(super) ended: bool,
     /// The target has been sent our FIN, and takes no more bytes.
@@ -41,10 +43,34 @@ impl Lane {
         self.drip = Some(Drip { bytes: bytes.max(1), every, next: now });
     }
 
-    /// Forgets delay and drip, for the bytes that wait too.
+    /// Keeps what comes from now on.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Ends the hold; what was kept waits as long as what comes.
+    pub(super) fn release(&mut self, now: Instant) {
+        if std::mem::take(&mut self.held) {
+            self.pieces.iter_mut().for_each(|piece| piece.due = now + self.delay);
+        }
+    }
+
+    /// Returns how many bytes are kept by a hold.
+    pub(super) fn kept(&self) -> usize {
+        if self.held { self.queued } else { 0 }
+    }
+
+    /// Returns the first half of what is kept by a hold.
+    pub(super) fn first_half(&self) -> Vec<u8> {
+        let bytes = self.pieces.iter().flat_map(|piece| &piece.bytes);
+        bytes.take(self.kept().div_ceil(2)).copied().collect()
+    }
+
+    /// Forgets hold, delay and drip, for the bytes that wait too.
     pub(super) fn run_free(&mut self, now: Instant) {
         self.delay = Duration::ZERO;
         self.drip = None;
+        self.held = false;
         self.pieces.iter_mut().for_each(|piece| piece.due = piece.due.min(now));
     }
 
@@ -62,7 +88,8 @@ impl Lane {
 
     /// Returns bytes that may be written now; empty if there are none.
     pub(super) fn due(&self, now: Instant) -> &[u8] {
-        let Some(piece) = self.pieces.front().filter(|piece| piece.due <= now) else {
+        let front = self.pieces.front().filter(|piece| piece.due <= now && !self.held);
+        let Some(piece) = front else {
             return &[];
         };
         match &self.drip {
@@ -87,7 +114,7 @@ impl Lane {
 
     /// Returns when the next bytes become due; `None` if there are none.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let piece = self.pieces.front()?.due;
+        let piece = self.pieces.front().filter(|_| !self.held)?.due;
         Some(self.drip.as_ref().map_or(piece, |drip| drip.next.max(piece)))
     }
 
@@ -137,6 +164,21 @@ mod tests {
         assert_eq!(lane.due(now + SECOND), b"c");
         lane.written(1, now + SECOND);
         assert!(lane.is_empty());
+    }
+
+    #[test]
+    fn a_held_lane_keeps_what_comes_and_gives_it_after_its_delay() {
+        let now = Instant::now();
+        let mut lane = Lane::default();
+        lane.hold();
+        lane.push(b"abc", now);
+        lane.push(b"de", now);
+        assert_eq!((lane.due(now), lane.next_due(), lane.kept()), (&b""[..], None, 5));
+        assert_eq!(lane.first_half(), b"abc");
+        lane.set_delay(SECOND);
+        lane.release(now);
+        assert_eq!((lane.due(now), lane.kept()), (&b""[..], 0));
+        assert_eq!(lane.due(now + SECOND), b"abc");
     }
 
     #[test]

@@ -4,16 +4,17 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{SockFilter, SockRef};
 
 use super::inbox::{self, Inbox, Post};
 use super::lane::Lane;
-use super::{Fault, spawn};
+use super::{Fault, Way, spawn};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -24,8 +25,17 @@ const RDHUP: PollFlags = PollFlags::from_bits_retain(0x2000);
 #[derive(Debug)]
 pub(super) struct Handle {
     post: Post<Order>,
-    live: Arc<AtomicBool>,
+    seen: Arc<Seen>,
     thread: JoinHandle<()>,
+}
+
+/// What the link's thread tells of itself.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// False once the client has closed.
+    live: AtomicBool,
+    /// How many bytes a hold keeps.
+    held: AtomicUsize,
 }
 
 /// A fault to apply; the answer comes when it has happened.
@@ -47,17 +57,22 @@ impl Handle {
     /// Starts the thread of a new connection.
     pub(super) fn start(client: TcpStream, peer: Peer) -> Handle {
         let (post, inbox) = inbox::pair();
-        let live = Arc::new(AtomicBool::new(true));
-        let theirs = Arc::clone(&live);
+        let seen = Seen { live: AtomicBool::new(true), held: AtomicUsize::new(0) };
+        let seen = Arc::new(seen);
+        let theirs = Arc::clone(&seen);
         let body = move || match Link::open(client, &peer, Arc::clone(&theirs)) {
             Some(link) => link.run(&inbox),
-            None => theirs.store(false, Ordering::SeqCst),
+            None => theirs.gone(),
         };
-        Handle { post, live, thread: spawn("proxy-link", body) }
+        Handle { post, seen, thread: spawn("proxy-link", body) }
     }
 
     pub(super) fn live(&self) -> bool {
-        self.live.load(Ordering::SeqCst)
+        self.seen.live.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.seen.held.load(Ordering::SeqCst)
     }
 
     /// Applies a fault; the receiver tells when, or by its error that the link had ended.
@@ -74,6 +89,12 @@ impl Handle {
     }
 }
 
+impl Seen {
+    fn gone(&self) {
+        self.live.store(false, Ordering::SeqCst);
+    }
+}
+
 struct Link {
     client: TcpStream,
     /// `None` for a deaf connection.
@@ -85,13 +106,14 @@ struct Link {
     stalled: bool,
     /// How many more bytes may go to the client.
     cut_after: Option<usize>,
-    /// False once the client has closed.
-    live: Arc<AtomicBool>,
+    /// Hold what goes to the client once it begins a TLS handshake.
+    hold_tls: bool,
+    seen: Arc<Seen>,
     over: bool,
 }
 
 impl Link {
-    fn open(client: TcpStream, peer: &Peer, live: Arc<AtomicBool>) -> Option<Link> {
+    fn open(client: TcpStream, peer: &Peer, seen: Arc<Seen>) -> Option<Link> {
         let upstream = match peer {
             Peer::Nobody => None,
             Peer::Upstream(addr, _) => match TcpStream::connect_timeout(addr, CONNECT_LIMIT) {
@@ -104,8 +126,9 @@ impl Link {
             stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).ok()?;
         }
         let (down, up) = (Lane::default(), Lane::default());
-        let (stalled, cut_after, over) = (false, None, false);
-        let mut link = Link { client, upstream, down, up, stalled, cut_after, live, over };
+        let (stalled, hold_tls, cut_after, over) = (false, false, None, false);
+        let mut link =
+            Link { client, upstream, down, up, stalled, cut_after, hold_tls, seen, over };
         match peer {
             Peer::Upstream(_, fault) => link.obey(fault),
             Peer::Nobody => link.up.shut(),
@@ -138,9 +161,9 @@ impl Link {
     }
 
     fn end(self) {
-        let live = Arc::clone(&self.live);
+        let seen = Arc::clone(&self.seen);
         drop(self);
-        live.store(false, Ordering::SeqCst);
+        seen.gone();
     }
 
     // Polls only what this link wants: an error condition that nobody takes
@@ -149,7 +172,7 @@ impl Link {
         let now = Instant::now();
         let mut polled = vec![PollFd::new(inbox.bell(), PollFlags::POLLIN)];
         let client = self.interest(&self.up, &self.down, now);
-        let watch = self.stalled && self.live.load(Ordering::SeqCst);
+        let watch = self.stalled && self.seen.live.load(Ordering::SeqCst);
         let client = if watch { client | RDHUP } else { client };
         if !client.is_empty() {
             polled.push(PollFd::new(self.client.as_fd(), client));
@@ -164,7 +187,7 @@ impl Link {
         // `None` stands for flags that the `nix` crate does not know, so for this one.
         let flags = polled.get(1).and_then(PollFd::revents).unwrap_or(RDHUP);
         if watch && flags.intersects(RDHUP | PollFlags::POLLHUP | PollFlags::POLLERR) {
-            self.live.store(false, Ordering::SeqCst);
+            self.seen.gone();
         }
     }
 
@@ -193,9 +216,12 @@ impl Link {
             return Ok(());
         }
         let now = Instant::now();
-        pull(&mut self.client, &mut self.up, now)?;
+        let tls = pull(&mut self.client, &mut self.up, now)?;
+        if tls && self.hold_tls {
+            self.down.hold();
+        }
         if self.up.ended {
-            self.live.store(false, Ordering::SeqCst);
+            self.seen.gone();
         }
         let Some(upstream) = &mut self.upstream else {
             self.over = self.up.ended;
@@ -210,6 +236,7 @@ impl Link {
             self.close();
         }
         self.over |= self.up.shut && self.down.shut && self.up.ended;
+        self.seen.held.store(self.down.kept() + self.up.kept(), Ordering::SeqCst);
         Ok(())
     }
 
@@ -217,15 +244,26 @@ impl Link {
         let now = Instant::now();
         match fault {
             Fault::Pass => {
-                (self.stalled, self.cut_after) = (false, None);
+                (self.stalled, self.hold_tls, self.cut_after) = (false, false, None);
                 self.down.run_free(now);
+                self.up.run_free(now);
             }
             Fault::Stall => self.stalled = true,
+            Fault::BlackHole => self.swallow(),
+            Fault::Hold(Way::Down) => self.down.hold(),
+            Fault::Hold(Way::Up) => self.up.hold(),
+            Fault::HoldTls => self.hold_tls = true,
             Fault::HalfClose => self.half_close(),
             Fault::Fin | Fault::CutAfter(0) => self.close(),
             Fault::Rst => self.reset(),
             Fault::Inject(bytes) => self.inject(bytes),
-            Fault::Delay(delay) => self.down.set_delay(*delay),
+            Fault::Delay(delay) => {
+                self.hold_tls = false;
+                self.down.set_delay(*delay);
+                self.down.release(now);
+                self.up.release(now);
+            }
+            Fault::Truncate(alone) => self.truncate(alone),
             Fault::CutAfter(count) => self.cut_after = Some(*count),
             Fault::Drip { bytes, every } => self.down.set_drip(*bytes, *every, now),
         }
@@ -254,6 +292,21 @@ impl Link {
         self.over = true;
     }
 
+    // A filter that keeps no byte of any packet: "socket(7)", SO_ATTACH_FILTER. TCP
+    // itself never sees them, so it acknowledges nothing.
+    fn swallow(&mut self) {
+        const RETURN_ZERO: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+        let attached = SockRef::from(&self.client).attach_filter(&[RETURN_ZERO]);
+        attached.expect("a socket takes a filter");
+        self.stalled = true;
+    }
+
+    fn truncate(&mut self, alone: &[u8]) {
+        let half = self.down.first_half();
+        self.inject(if half.is_empty() { alone } else { &half });
+        self.close();
+    }
+
     fn inject(&mut self, bytes: &[u8]) {
         // A client that has gone, or reads nothing at all, gets nothing.
         let client = &mut self.client;
@@ -273,19 +326,27 @@ fn close_gently(mut stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads once from `stream` if the lane has room.
-fn pull(stream: &mut TcpStream, lane: &mut Lane, now: Instant) -> io::Result<()> {
+/// RFC 8446, "Record Layer": a handshake record, of the version that a first
+/// ClientHello shows.
+const CLIENT_HELLO: [u8; 3] = [22, 3, 1];
+
+/// Reads once from `stream` if the lane has room; tells whether it read the begin of a
+/// TLS handshake.
+fn pull(stream: &mut TcpStream, lane: &mut Lane, now: Instant) -> io::Result<bool> {
     if !lane.wants_more() {
-        return Ok(());
+        return Ok(false);
     }
     let mut bytes = [0; 16 * 1024];
     match stream.read(&mut bytes) {
         Ok(0) => lane.ended = true,
-        Ok(count) => lane.push(&bytes[..count], now),
+        Ok(count) => {
+            lane.push(&bytes[..count], now);
+            return Ok(bytes[..count].windows(3).any(|begin| begin == CLIENT_HELLO));
+        }
         Err(error) if not_now(&error) => {}
         Err(error) => return Err(error),
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Writes what is due, at most `limit` bytes, and a FIN after the last; returns how many.

@@ -239,3 +239,55 @@ fn its_threads_end_with_it_even_when_the_peers_do_not() {
     // Other tests have proxies too, but not for long.
     assert!(eventually(SOON * 4, || threads_named("proxy-").is_empty()));
 }
+
+#[test]
+fn what_is_held_is_counted_and_goes_on_its_way_or_is_cut_in_half() {
+    let upstream = echo();
+    let (proxy, mut client) = connected(&upstream);
+    assert!(proxy.apply_to(0, &Fault::Hold(Way::Down)));
+    client.write_all(b"1234").expect("the proxy reads");
+    assert!(eventually(SOON, || proxy.held(0) == 4));
+    assert_eq!(peek(&client), Err(ErrorKind::WouldBlock));
+    assert!(proxy.apply_to(0, &Fault::Pass));
+    assert_eq!(ask(&mut client, b""), b"");
+    client.read_exact(&mut [0; 4]).expect("what was held");
+    assert!(proxy.apply_to(0, &Fault::Hold(Way::Up)));
+    client.write_all(b"56").expect("the proxy reads");
+    assert!(eventually(SOON, || proxy.held(0) == 2));
+    let (late, began) = (Duration::from_millis(60), Instant::now());
+    assert!(proxy.apply_to(0, &Fault::Delay(late)));
+    client.read_exact(&mut [0; 2]).expect("what was held");
+    assert!(began.elapsed() >= late);
+    assert!(proxy.apply_to(0, &Fault::Pass) && proxy.apply_to(0, &Fault::Hold(Way::Down)));
+    client.write_all(b"half").expect("the proxy reads");
+    assert!(eventually(SOON, || proxy.held(0) == 4));
+    assert!(proxy.apply_to(0, &Fault::Truncate(Vec::new())));
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).expect("a FIN");
+    assert_eq!(rest, "ha");
+}
+
+#[test]
+fn a_black_hole_acknowledges_nothing() {
+    let upstream = echo();
+    let (proxy, mut client) = connected(&upstream);
+    assert_eq!(unacknowledged(&client), 0);
+    assert!(proxy.apply_to(0, &Fault::BlackHole));
+    client.write_all(b"lost").expect("the kernel takes it");
+    thread::sleep(SHORT);
+    assert_eq!((unacknowledged(&client), proxy.live()), (4, 1));
+    assert!(proxy.apply_to(0, &Fault::Rst));
+    let reset = client.read(&mut [0]).expect_err("it was reset");
+    assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
+}
+
+/// "proc(5)", /proc/net/tcp, tx_queue: how many bytes are sent and not acknowledged.
+fn unacknowledged(client: &TcpStream) -> u32 {
+    let inodes = std::fs::read_to_string("/proc/net/tcp").expect("/proc is mounted");
+    let hex = |addr: SocketAddr| format!("0100007F:{:04X}", addr.port());
+    let local = hex(client.local_addr().expect("it is bound"));
+    let peer = hex(client.peer_addr().expect("it is connected"));
+    let line = inodes.lines().find(|line| line.contains(&format!("{local} {peer}")));
+    let queue = line.expect("the socket's line").split_whitespace().nth(4).expect("queues");
+    u32::from_str_radix(&queue[..8], 16).expect("a number")
+}
