@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Runs all tests with real servers: tests/run.sh [FILTER]
+# Runs every fault in every position, and prints the table: tests/run.sh matrix
 #
 # As root on Debian it first installs what is missing. The servers of the
 # distribution are never started: the tests start private ones of their own.
@@ -46,5 +47,9 @@ install_missing() {
 install_missing
 export REQUIRE_SERVERS=1
 features=postgres,mysql,sqlite,native-tls,serde
+if [ "${1-}" = matrix ]; then
+    exec cargo test -p poolwarden-tests --features "$features" --test matrix -- \
+        --include-ignored --nocapture the_whole_matrix
+fi
 cargo test --workspace --features "$features" --lib --tests "$@"
 cargo test -p poolwarden --features "$features" --doc "$@"

@@ -4,7 +4,8 @@ use crate::flavour::{Flavour, My, Ours, Pg, Subject};
 use poolwarden::{ConnectFault, ErrorKind, MySql, Pool, Postgres};
 use std::error::Error as _;
 use std::io;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -313,4 +314,28 @@ fn a_socket_that_was_connected_to_itself_is_refused() {
     let cause = error.connect_error().expect("a failed connect");
     assert_eq!(cause.fault(), ConnectFault::SelfConnected, "{cause:?}");
     assert!(error.to_string().contains("connected to itself"), "{error}");
+}
+
+/// The begin of a PostgreSQL message, and of MariaDB's greeting.
+#[test]
+fn a_server_that_hangs_up_in_the_middle_of_its_answer_is_told_as_one_that_hung_up() {
+    let half = |bytes: &'static [u8], reads_first: bool| {
+        support::script::serve(move |mut stream| {
+            if reads_first {
+                let _ = stream.read(&mut [0; 256]);
+            }
+            let _ = stream.write_all(bytes);
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = io::copy(&mut stream, &mut io::sink());
+        })
+    };
+    let pg = half(&[b'R', 0, 0, 0, 8, 0], true);
+    let url = format!("postgres://u@{}/d?sslmode=disable", pg.addr());
+    fails_at_once::<_, postgres::Error>(
+        || Postgres::new(&url).expect("a driver"),
+        ConnectFault::Hangup,
+    );
+    let my = half(&[90, 0, 0, 0, 10, b'1'], false);
+    let url = format!("mysql://u@{}/d", my.addr());
+    fails_at_once::<_, mysql::Error>(|| MySql::new(&url).expect("a driver"), ConnectFault::Hangup);
 }

@@ -120,6 +120,11 @@ pub(crate) fn connect_fault(error: &Error) -> ConnectFault {
             // How the driver says that the server is not in the session state wanted;
             // the system's own permission errors carry a number.
             ErrorKind::PermissionDenied if cause.raw_os_error().is_none() => ConnectFault::ReadOnly,
+            // tokio-util 0.7, Decoder::decode_eof: an end in the middle of a message; it
+            // has no kind of its own.
+            ErrorKind::Other if cause.to_string() == "bytes remaining on stream" => {
+                ConnectFault::Hangup
+            }
             _ => io::connect_fault(cause),
         };
     }
