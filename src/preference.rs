@@ -23,7 +23,7 @@ pub(crate) enum Way<'a> {
     Plain(Option<&'a str>),
 }
 
-/// What one driver has found about its hosts.
+/// What one driver has found about its servers, by host and port.
 #[derive(Debug, Default)]
 pub(crate) struct Preference(Mutex<HashMap<String, Finding>>);
 
@@ -39,7 +39,7 @@ impl Preference {
     pub(crate) fn dial<T>(
         &self,
         mode: SslMode,
-        host: &str,
+        place: &str,
         attempt: &Attempt,
         mut dial: impl FnMut(Way<'_>) -> Result<T, ConnectError>,
     ) -> Result<T, ConnectError> {
@@ -49,13 +49,13 @@ impl Preference {
             SslMode::Prefer => {}
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => return dial(Way::Tls),
         }
-        if let Some(why) = self.remembered(host, Instant::now()) {
+        if let Some(why) = self.remembered(place, Instant::now()) {
             let outcome = dial(Way::Plain(Some(&why)));
             // The server may want TLS by now.
             if let Err(error) = &outcome
                 && matches!(error.fault(), ConnectFault::Authentication | ConnectFault::Config)
             {
-                self.0.lock().remove(host);
+                self.0.lock().remove(place);
             }
             return outcome;
         }
@@ -68,7 +68,7 @@ impl Preference {
         match dial(Way::Plain(Some(&why))) {
             Ok(connected) => {
                 let finding = Finding { at: Instant::now(), why };
-                self.0.lock().insert(host.to_owned(), finding);
+                self.0.lock().insert(place.to_owned(), finding);
                 Ok(connected)
             }
             // Refused for want of TLS: what went wrong is why there is none.
@@ -77,9 +77,9 @@ impl Preference {
         }
     }
 
-    fn remembered(&self, host: &str, now: Instant) -> Option<String> {
+    fn remembered(&self, place: &str, now: Instant) -> Option<String> {
         let findings = self.0.lock();
-        let finding = findings.get(host)?;
+        let finding = findings.get(place)?;
         let fresh = now.saturating_duration_since(finding.at) < REMEMBERED;
         fresh.then(|| finding.why.clone())
     }

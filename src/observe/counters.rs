@@ -145,3 +145,20 @@ impl Counters {
         self.panics.load(Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_weakest_protection_of_those_that_are_open_is_told() {
+        let counters = Counters::new();
+        assert_eq!(counters.weakest_protection(), None);
+        counters.enter_protected(Encryption::Verified);
+        counters.enter_protected(Encryption::Plain);
+        counters.enter_protected(Encryption::Unverified);
+        assert_eq!(counters.weakest_protection(), Some(Encryption::Plain));
+        counters.leave_protected(Encryption::Plain);
+        assert_eq!(counters.weakest_protection(), Some(Encryption::Unverified));
+    }
+}

@@ -245,7 +245,7 @@ impl Postgres {
         attempt: &Attempt,
     ) -> Result<(Client, Side), ConnectError> {
         let mode = self.security.tls.mode;
-        self.preference.dial(mode, host, attempt, |way| {
+        self.preference.dial(mode, &place_of(host, address), attempt, |way| {
             self.dial_this_way(host, address, credentials, attempt, way)
         })
     }
@@ -272,7 +272,7 @@ impl Postgres {
             .connect(connector.clone())
             .map_err(|error| self.failure(&address.to_string(), error))?;
         let route = Route {
-            place: format!("{host}:{}", address.port()),
+            place: place_of(host, address),
             address: address.ip(),
             tls: &self.security.tls,
             encrypted: connector.is_encrypted(),
@@ -338,6 +338,11 @@ impl Postgres {
             }
         }
     }
+}
+
+/// Names a server for people.
+fn place_of(host: &str, address: SocketAddr) -> String {
+    format!("{host}:{}", address.port())
 }
 
 impl fmt::Debug for Postgres {

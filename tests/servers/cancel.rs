@@ -71,6 +71,16 @@ fn a_mariadb_statement_is_cancelled_from_another_thread() {
     cancels(&My::new(database.unix_url()), true);
 }
 
+#[cfg(feature = "native-tls")]
+#[test]
+fn a_statement_of_an_encrypted_connection_is_cancelled_from_another_thread() {
+    use crate::tls;
+    if tls::available() {
+        cancels(&tls::tls_pg_as("must_tls").with_tls(tls::full()), true);
+        cancels(&tls::tls_my_as("must_tls").with_tls(tls::full()), true);
+    }
+}
+
 /// A handle whose guard is back does nothing, whoever has the connection now.
 fn is_void<F: Sleeper>(flavour: &F) {
     let pool = pool(flavour, 1);

@@ -30,7 +30,7 @@ pub fn bare_postgres(text: &str) -> Result<postgres::Client, postgres::Error> {
 }
 
 /// Whether there are servers and a program to make certificates.
-fn available() -> bool {
+pub fn available() -> bool {
     pg::available() && mariadb::available() && certificates::available()
 }
 
@@ -74,8 +74,12 @@ fn tls_my() -> &'static mariadb::Server {
     })
 }
 
-fn tls_pg_as(user: &str) -> Pg {
+pub fn tls_pg_as(user: &str) -> Pg {
     Pg::new(tls_pg().url(user, "postgres"))
+}
+
+pub fn tls_my_as(user: &str) -> My {
+    My::new(format!("mysql://{user}:app@127.0.0.1:{}/", tls_my().port()))
 }
 
 /// Verified in full against our authority.

@@ -1,8 +1,7 @@
 //! The client shows who it is, and a file that cannot do so is refused with the
 //! command that mends it.
 
-use super::{available, fault_of, full, outcome, tls_my, tls_pg, tls_pg_as};
-use crate::flavour::My;
+use super::{available, fault_of, full, outcome, tls_my_as, tls_pg, tls_pg_as};
 use poolwarden::{ClientIdentity, ConnectFault, Encryption, MySql, Postgres, SslMode, Tls};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,8 +44,7 @@ fn mariadb_knows_a_client_by_its_certificate_in_pkcs12() {
     if !available() {
         return;
     }
-    let url = format!("mysql://{USER}:app@127.0.0.1:{}/", tls_my().port());
-    let on = |tls: Tls| My::new(url.clone()).with_tls(tls);
+    let on = |tls: Tls| tls_my_as(USER).with_tls(tls);
     assert_eq!(outcome(&on(full().identity(archive(PASSPHRASE)))), Ok(Encryption::Verified));
     let (fault, text) = fault_of(&on(full()));
     assert_eq!(fault, ConnectFault::Authentication, "{text}");

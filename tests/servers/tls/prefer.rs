@@ -1,6 +1,6 @@
 //! `sslmode=prefer` goes on without TLS where, and only where, TLS is the trouble.
 
-use super::{available, fault_of, outcome, relay, tls_my, tls_pg};
+use super::{available, fault_of, outcome, relay, tls_my, tls_my_as, tls_pg};
 use crate::flavour::{Flavour, My, Pg};
 use poolwarden::{ConnectFault, Encryption, Pool, SslMode, Tls};
 use std::io::{Read, Write};
@@ -48,9 +48,8 @@ fn a_role_that_must_have_tls_has_it_by_default_and_is_refused_without() {
     assert_eq!(outcome(&Pg::new(url.clone())), Ok(Encryption::Unverified));
     let plain = Pg::new(url).with_tls(Tls::new(SslMode::Disable));
     assert_eq!(fault_of(&plain).0, ConnectFault::Authentication);
-    let url = format!("mysql://must_tls:app@127.0.0.1:{}/", tls_my().port());
-    assert_eq!(outcome(&My::new(url.clone())), Ok(Encryption::Unverified));
-    let plain = My::new(url).with_tls(Tls::new(SslMode::Disable));
+    assert_eq!(outcome(&tls_my_as("must_tls")), Ok(Encryption::Unverified));
+    let plain = tls_my_as("must_tls").with_tls(Tls::new(SslMode::Disable));
     assert_eq!(fault_of(&plain).0, ConnectFault::Authentication);
 }
 

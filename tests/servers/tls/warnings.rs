@@ -4,8 +4,10 @@
 use super::{available, tls_my, tls_pg};
 use crate::flavour::{Flavour, My, Pg, fill, fresh_name};
 use poolwarden::{Encryption, Pool, SslMode, Tls};
+use std::time::Duration;
 use support::certificates;
 use support::logs::{self, Record};
+use support::wait::eventually;
 use support::{mariadb, postgres as pg};
 
 /// This computer, by an address that is not among the loopback ones.
@@ -37,6 +39,23 @@ fn warned<F: Flavour>(flavour: &F, encryption: Encryption, words: &[&str]) {
 fn silent<F: Flavour>(flavour: &F, encryption: Option<Encryption>) {
     let (records, found) = told(flavour);
     assert_eq!((found, records.len()), (encryption, 0), "{records:#?}");
+}
+
+#[test]
+fn the_snapshot_tells_of_the_connections_that_are_open() {
+    if !available() {
+        return;
+    }
+    let pool = Pool::builder().max_size(2);
+    let pool = pool.build(Pg::new(tls_pg().url("postgres", "postgres")).driver()).expect("a pool");
+    let held = pool.get().expect("a connection");
+    assert_eq!(pool.snapshot().encryption, Some(Encryption::Unverified));
+    assert!(pool.snapshot().to_string().contains("encryption unverified"));
+    pool.retire_all();
+    assert_eq!(pool.snapshot().encryption, Some(Encryption::Unverified));
+    drop(held);
+    let none = || pool.snapshot().encryption.is_none();
+    assert!(eventually(Duration::from_secs(5), none), "{}", pool.snapshot());
 }
 
 fn rooted(mode: SslMode) -> Tls {
