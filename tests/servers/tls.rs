@@ -45,7 +45,7 @@ const RULES: [&str; 6] = [
 ];
 
 /// The PostgreSQL with TLS that the tests here share, with roles for each rule.
-fn tls_pg() -> &'static pg::Server {
+pub fn tls_pg() -> &'static pg::Server {
     static SERVER: OnceLock<pg::Server> = OnceLock::new();
     SERVER.get_or_init(|| {
         let server = pg::Server::with(|conf| {
@@ -62,7 +62,7 @@ fn tls_pg() -> &'static pg::Server {
 }
 
 /// The MariaDB with TLS that the tests here share.
-fn tls_my() -> &'static mariadb::Server {
+pub fn tls_my() -> &'static mariadb::Server {
     static SERVER: OnceLock<mariadb::Server> = OnceLock::new();
     SERVER.get_or_init(|| {
         let server = mariadb::Server::with(|conf| {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::account::Account;
+use crate::certificates::{self, Certificate};
 use crate::daemon::Daemon;
 use crate::wait::eventually;
 use crate::{port, postgres, programs, scratch, skip};
@@ -38,6 +39,7 @@ pub enum Mode {
 #[derive(Clone, Debug, Default)]
 pub struct Conf {
     settings: String,
+    tls: Option<Certificate>,
 }
 
 impl Conf {
@@ -45,6 +47,20 @@ impl Conf {
     pub fn set(&mut self, name: &str, value: &str) -> &mut Conf {
         writeln!(self.settings, "{name} = {value}").expect("a string can be written");
         self
+    }
+
+    /// Lets clients in over TLS only, with this certificate.
+    pub fn tls(&mut self, certificate: Certificate) -> &mut Conf {
+        self.tls = Some(certificate);
+        self
+    }
+
+    fn lay_tls(&mut self, folder: &Path, account: Account) {
+        let Some(certificate) = self.tls else { return };
+        let files = certificates::install(certificate, folder, account);
+        self.set("client_tls_sslmode", "require");
+        self.set("client_tls_cert_file", &files.certificate.display().to_string());
+        self.set("client_tls_key_file", &files.key.display().to_string());
     }
 }
 
@@ -99,7 +115,7 @@ impl Bouncer {
         let mut conf = Conf::default();
         configure(&mut conf);
         for _ in 0..PORTS_TO_TRY {
-            let bouncer = Bouncer::prepare(server.port(), mode, &conf);
+            let bouncer = Bouncer::prepare(server.port(), mode, conf.clone());
             bouncer.launch();
             if bouncer.wait_ready(START_LIMIT) {
                 return bouncer;
@@ -110,7 +126,7 @@ impl Bouncer {
         panic!("{PORTS_TO_TRY} ports were taken between our look and the program's");
     }
 
-    fn prepare(server: u16, mode: Mode, conf: &Conf) -> Bouncer {
+    fn prepare(server: u16, mode: Mode, mut conf: Conf) -> Bouncer {
         let account = Account::for_server("postgres");
         let folder = scratch::folder("bouncer", account);
         let sockets = folder.join("s");
@@ -120,7 +136,8 @@ impl Bouncer {
         let write = |name, text| {
             fs::write(folder.join(name), text).expect("the program's folder can be written");
         };
-        write("ini", ini(server, port, &folder, mode, conf));
+        conf.lay_tls(&folder, account);
+        write("ini", ini(server, port, &folder, mode, &conf));
         // pgbouncer 1.18 never answers an administrator that it must first ask about.
         write("users", "\"postgres\" \"\"\n".to_owned());
         let daemon = Daemon::new(&folder, account, Signal::SIGKILL);
@@ -258,7 +275,7 @@ impl Bouncer {
         stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47])?;
         let mut answer = [0];
         stream.read_exact(&mut answer)?;
-        Ok(answer == *b"N")
+        Ok(matches!(&answer, b"N" | b"S"))
     }
 }
 

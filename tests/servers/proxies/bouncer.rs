@@ -91,6 +91,29 @@ fn clients_that_idled_too_long_for_pgbouncer_are_not_handed_out() {
     trial(&behind.flavour(), "client_idle_timeout", || behind.no_clients(), &idle);
 }
 
+/// pgbouncer's words are read from inside the TLS.
+#[cfg(feature = "native-tls")]
+#[test]
+fn encrypted_connections_that_pgbouncer_ended_are_not_handed_out() {
+    support::require!(pgbouncer);
+    if !crate::tls::available() {
+        return;
+    }
+    let behind = Behind::start(Mode::Transaction, |conf| {
+        conf.tls(support::certificates::Certificate::Right).set("client_idle_timeout", "1");
+    });
+    let flavour = Simple(behind.flavour().0.with_tls(crate::tls::full()));
+    let idle = [(CloseReason::ServerIdleTimeout, "08P01")];
+    trial(&flavour, "client_idle_timeout over TLS", || behind.no_clients(), &idle);
+    behind.no_clients();
+    let silent = [(CloseReason::ServerClosed, "")];
+    trial(&flavour, "pgbouncer's SIGTERM over TLS", || behind.bouncer.restart(), &silent);
+    behind.no_clients();
+    let removed = [(CloseReason::ServerShutdown, "08P01")];
+    let kill = || (behind.order("KILL"), behind.order("RESUME")).1;
+    trial(&flavour, "pgbouncer's KILL over TLS", kill, &removed);
+}
+
 #[test]
 fn a_backend_that_ended_behind_pgbouncer_in_session_mode_is_known_by_its_own_words() {
     support::require!(pgbouncer);

@@ -34,6 +34,27 @@ macro_rules! behind_haproxy {
     };
 }
 
+/// The same on servers with TLS, over it; the proxy passes it on unopened.
+#[cfg(feature = "native-tls")]
+macro_rules! behind_haproxy_over_tls {
+    ($name:ident, $body:expr) => {
+        #[test]
+        fn $name() {
+            use crate::tls::{available, full, tls_my, tls_pg};
+            support::require!(haproxy);
+            if !available() {
+                return;
+            }
+            let database = tls_pg().fresh_database();
+            let via = |port| Pg::new(database.url_via(port)).with_tls(full());
+            $body(tls_pg().port(), via, &|| database.backends().len());
+            let database = tls_my().fresh_database();
+            let via = |port| My::new(database.url_via(port)).with_tls(full());
+            $body(tls_my().port(), via, &|| database.processlist().len());
+        }
+    };
+}
+
 fn all_gone(sessions: Sessions<'_>) {
     let gone = eventually(SOON, || sessions() == 0);
     assert!(gone, "{} sessions are left", sessions());
@@ -50,6 +71,12 @@ fn idled_out<F: Flavour>(server: u16, via: impl Fn(u16) -> F, sessions: Sessions
 }
 
 behind_haproxy!(connections_that_haproxy_timed_out_are_not_handed_out, idled_out);
+// The server's TLS says goodbye through the proxy: bytes lie in front of the end.
+#[cfg(feature = "native-tls")]
+behind_haproxy_over_tls!(
+    encrypted_connections_that_haproxy_timed_out_are_not_handed_out,
+    idled_out
+);
 
 fn shut_by_order<F: Flavour>(server: u16, via: impl Fn(u16) -> F, sessions: Sessions<'_>) {
     let haproxy = Haproxy::with(server, |conf| {
@@ -69,6 +96,11 @@ fn shut_by_order<F: Flavour>(server: u16, via: impl Fn(u16) -> F, sessions: Sess
 }
 
 behind_haproxy!(connections_that_haproxy_shut_by_order_are_not_handed_out, shut_by_order);
+#[cfg(feature = "native-tls")]
+behind_haproxy_over_tls!(
+    encrypted_connections_that_haproxy_shut_by_order_are_not_handed_out,
+    shut_by_order
+);
 
 /// Its own checks find a server down, and it closes what leads there.
 #[test]
