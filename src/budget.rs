@@ -60,7 +60,6 @@ impl Budget {
         *self.listener.lock() = Some(listener);
     }
 
-    #[allow(dead_code)]
     /// Keeps one permit for control connections from now on, unless there is only
     /// one at all.
     pub(crate) fn reserve(&self) {
@@ -137,6 +136,11 @@ impl Budget {
 
     fn note(&self, state: &State) {
         self.over.store(state.staying() > state.for_work(), Relaxed);
+    }
+
+    /// Most connections that may do work: all but the one that may be kept.
+    pub(crate) fn for_work(&self) -> u32 {
+        self.state.lock().for_work()
     }
 
     /// Permits that are out, and connections abandoned beyond them.

@@ -244,8 +244,43 @@ impl<D: Driver> Builder<D> {
         self
     }
 
-    /// Sets how long a request to cancel a statement may take (see
-    /// [`cancel_handle`](crate::PooledConnection::cancel_handle)).
+    /// Sets how long a statement may run; `None` is no limit.
+    ///
+    /// 1 ms to one year; default `None`. Past it the statement is cancelled by the
+    /// protocol's own means (see [`CancelHandle::cancel`](crate::CancelHandle::cancel))
+    /// and fails with [`StatementTimeout`](crate::ErrorKind::StatementTimeout); the
+    /// connection lives on. If it has not ended `cancel_timeout` later, because the
+    /// server is frozen or the network drops everything, the connection is shut down
+    /// and closed, and the error is
+    /// [`StatementAbandoned`](crate::ErrorKind::StatementAbandoned). SQLite has no
+    /// connection that could be shut down; it stops within a few steps of its program,
+    /// but not while it waits for a lock (see its busy time-out) or inside a function of
+    /// yours.
+    ///
+    /// What it bounds:
+    ///
+    /// - Each of the pool's own queries as a whole, from the check-out on.
+    /// - PostgreSQL over TCP: also every statement run on a guard or in a
+    ///   [`transaction`](Pool::transaction), `COMMIT` included, from the moment at
+    ///   which it is sent until it is answered to its end. The time that you take
+    ///   between two rows of a lazy result counts.
+    /// - Elsewhere the driver does not show where a statement begins and ends: a
+    ///   `transaction` is bounded as a whole, from `BEGIN` to the end of `COMMIT`, with
+    ///   what your closure does in between; a guard's statements are not bounded
+    ///   unless [`PooledConnection::set_statement_timeout`](crate::PooledConnection::set_statement_timeout)
+    ///   is called.
+    ///
+    /// MySQL and MariaDB: one connection of `max_size` is kept for `KILL QUERY`, so that
+    /// `max_size - 1` do the work. With a `max_size` of 1 there is none: a statement is
+    /// ended by shutting its connection down, and goes on in the server.
+    pub fn statement_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Builder<D> {
+        self.knobs.statement_timeout = Some(timeout.into());
+        self
+    }
+
+    /// Sets how long a request to cancel a statement may take: of a
+    /// [`CancelHandle`](crate::CancelHandle), and of `statement_timeout`, which shuts the
+    /// connection down after it.
     ///
     /// 1 ms to one year; default
     /// [`DEFAULT_CANCEL_TIMEOUT`](crate::config::DEFAULT_CANCEL_TIMEOUT), 1 s. Raise it
@@ -377,7 +412,19 @@ impl<D: Driver> Builder<D> {
         let of_driver = fence(|| driver.knobs().cloned()).unwrap_or_default();
         let config = Config::of(&[&of_driver.unwrap_or_default(), &self.knobs]);
         config.check()?;
+        let keeps_one = config.statement_timeout.is_some()
+            && fence(|| driver.cancelling_takes_a_session()).unwrap_or(false);
+        if keeps_one && config.min_idle > 1 && config.min_idle >= config.max_size {
+            return Err(Error::config(format!(
+                "min_idle {} exceeds max_size {} less the one connection that \
+                 statement_timeout keeps for KILL QUERY",
+                config.min_idle, config.max_size
+            )));
+        }
         let warden = Warden::new(driver, config, self.init, self.observers);
+        if keeps_one {
+            warden.budget().reserve();
+        }
         warden.compare_knobs();
         Ok(warden)
     }

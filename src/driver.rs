@@ -2,16 +2,19 @@
 
 mod attempt;
 mod cancel;
+mod gauge;
 
 pub(crate) use attempt::Terms;
 pub use attempt::{Attempt, Expired};
 pub use cancel::{Cancelled, Canceller, Request};
+pub use gauge::Gauge;
 
 use crate::config::Knobs;
 use crate::error::{BoxError, ConnectError};
 use crate::limits::ServerLimits;
 use crate::observe::{Protection, Words};
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A blocking database driver that a pool can open connections with.
@@ -254,6 +257,21 @@ pub trait Driver: Send + Sync + 'static {
     fn canceller(&self, connection: &Self::Connection, side: &Self::Side) -> Option<Canceller> {
         let _ = (connection, side);
         None
+    }
+
+    /// Takes who wants to know of every statement sent and answered on this connection,
+    /// from now on; tells whether it will be told. Must not block.
+    ///
+    /// Called once for a connection at most. Default: no, and a `statement_timeout`
+    /// bounds what the pool itself does with the connection only.
+    fn gauge(
+        &self,
+        connection: &Self::Connection,
+        side: &Self::Side,
+        gauge: Arc<dyn Gauge>,
+    ) -> bool {
+        let _ = (connection, side, gauge);
+        false
     }
 
     /// Tells whether a cancel takes a session of the server, as a connection does.

@@ -145,6 +145,18 @@ impl Error {
         self
     }
 
+    /// The same failure, of which more is known; the source stays.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
+        allow(dead_code)
+    )]
+    pub(crate) fn retold(mut self, kind: ErrorKind, message: String) -> Error {
+        self.0.kind = kind;
+        self.0.message = message;
+        self.0.fault = None;
+        self
+    }
+
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(crate) fn with_fault(mut self, fault: Fault) -> Error {
         self.0.fault = Some(fault);
@@ -176,6 +188,14 @@ impl Error {
             ErrorKind::QueueFull => usable(FaultClass::Saturated, Repeat::NothingSent),
             ErrorKind::Config => usable(FaultClass::Configuration, Repeat::Permanent),
             ErrorKind::Closed => usable(FaultClass::Other, Repeat::Permanent),
+            // Not the class of the source: nobody but this pool has stopped it.
+            ErrorKind::StatementTimeout => {
+                let of_source = self.fault_of_source().map(Fault::repeat);
+                usable(FaultClass::TimedOut, of_source.unwrap_or(Repeat::Permanent))
+            }
+            ErrorKind::StatementAbandoned => {
+                Fault::new(FaultClass::TimedOut, Usability::Broken, Repeat::OutcomeUnknown)
+            }
             ErrorKind::Cancel => usable(FaultClass::Other, Repeat::OutcomeUnknown),
             ErrorKind::AsyncContext | ErrorKind::RowCount | ErrorKind::RowLimit => {
                 usable(FaultClass::Usage, Repeat::Permanent)

@@ -6,11 +6,12 @@ pub use cancel_handle::CancelHandle;
 
 use crate::driver::Driver;
 use crate::engine::Lease;
-use crate::managed::Discard;
+use crate::managed::{Discard, Stopped};
 use crate::observe::CloseReason;
 use crate::reset::Handling;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 /// A connection on loan from a [`Pool`](crate::Pool).
 ///
@@ -79,6 +80,59 @@ impl<D: Driver> PooledConnection<D> {
     #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
     pub(crate) fn end(connection: PooledConnection<D>, fate: Discard) {
         connection.lease.discard(fate);
+    }
+
+    /// Sets how long statements may run from now on, until the guard is dropped; `None`
+    /// is no limit.
+    ///
+    /// In place of the pool's [`statement_timeout`](crate::Builder::statement_timeout),
+    /// and with the same means and bounds. PostgreSQL over TCP: for each statement by
+    /// itself. Elsewhere the driver does not show where a statement begins and ends: the
+    /// time counts from this call until the next call or the end of the guard, whether
+    /// or not a statement runs, so call it right before the statement, and again with
+    /// `None` after it.
+    ///
+    /// The statement's error is the driver's own: `57014`, `1317`, an interrupt, or a
+    /// lost connection. Whether the time-out was the cause says
+    /// [`stopped`](PooledConnection::stopped).
+    ///
+    /// For MySQL and MariaDB the cap has a connection for `KILL QUERY` only if the pool
+    /// has a `statement_timeout` too, or is not fully used.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use poolwarden::{Pool, PooledConnection, Sqlite, Stopped};
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::builder().build(Sqlite::memory())?;
+    /// let mut conn = pool.get()?;
+    /// PooledConnection::set_statement_timeout(&mut conn, Duration::from_millis(50));
+    /// let endless = "with recursive t(n) as (select 1 union all select n + 1 from t) \
+    ///                select count(*) from t";
+    /// assert!(conn.query_row(endless, [], |row| row.get::<_, i64>(0)).is_err());
+    /// assert!(matches!(PooledConnection::stopped(&conn), Some(Stopped::Cancelled(_))));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Blocking
+    ///
+    /// Does not block.
+    pub fn set_statement_timeout(
+        connection: &mut PooledConnection<D>,
+        timeout: impl Into<Option<Duration>>,
+    ) {
+        let (brake, _) = connection.lease.managed().brake_of_borrow();
+        brake.set_timeout(timeout.into());
+    }
+
+    /// Tells what a `statement_timeout` last did to a statement of this guard.
+    ///
+    /// # Blocking
+    ///
+    /// Does not block.
+    pub fn stopped(connection: &PooledConnection<D>) -> Option<Stopped> {
+        connection.lease.managed().brake()?.stopped()
     }
 
     /// Makes a handle by which another thread can cancel the statement that runs on

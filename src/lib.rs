@@ -57,7 +57,8 @@
 //!
 //! # Threads
 //!
-//! One thread for each connection that is being opened, and three for the whole
+//! One thread for each connection that is being opened, one for each statement that is
+//! being cancelled, and three for the whole
 //! process, started when needed and gone when unused: one closes, one keeps
 //! house, one enforces deadlines. There are none for each pool.
 
@@ -119,7 +120,7 @@ pub use crate::config::{Knobs, Validation};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub use crate::credentials::Credentials;
 pub use crate::driver::{
-    Attempt, Cancelled, Canceller, Driver, Expired, Link, Request, Unsolicited,
+    Attempt, Cancelled, Canceller, Driver, Expired, Gauge, Link, Request, Unsolicited,
 };
 pub use crate::error::{
     BoxError, Classify, ConnectError, ConnectFault, Error, ErrorKind, Fault, FaultClass, Levels,
@@ -128,6 +129,7 @@ pub use crate::error::{
 pub use crate::guard::{CancelHandle, PooledConnection};
 pub use crate::limits::ServerLimits;
 pub use crate::liveness::Descriptor;
+pub use crate::managed::Stopped;
 pub use crate::observe::{
     CloseReason, Closed, Encryption, Observer, Opened, Protection, Snapshot, Words,
 };

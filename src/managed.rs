@@ -11,20 +11,21 @@ mod sizing;
 mod warden;
 
 pub(crate) use brake::Brake;
+pub use brake::Stopped;
 pub(crate) use check::{Discard, Kept, Look};
 pub(crate) use holder::Holder;
 pub(crate) use warden::{InitHook, Warden};
 
 use crate::budget::Permit;
 use crate::closer::{self, Farewell, Manner, Stop};
-use crate::driver::{Driver, Link};
+use crate::driver::{Driver, Gauge, Link};
 use crate::fence::Panicked;
 use crate::lifetime;
 use crate::liveness::Descriptor;
 use crate::observe::{CloseReason, Closed, Encryption, Words};
 use crate::reset::Handling;
 use crate::watchdog;
-use brake::Parting;
+use brake::{Fittings, Parting};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -93,7 +94,7 @@ impl<D: Driver> Managed<D> {
         let spread = fastrand::f64();
         let lifetime = warden.bounds().lifetime();
         let (id, holder) = warden.enrol();
-        Box::new(Managed {
+        let managed = Box::new(Managed {
             parts: Some(parts),
             warden: Arc::clone(warden),
             id,
@@ -109,7 +110,11 @@ impl<D: Driver> Managed<D> {
             holder,
             permit: Some(permit),
             encryption: None,
-        })
+        });
+        if config.statement_timeout.is_some() {
+            let _ = managed.brake.set(managed.make_brake());
+        }
+        managed
     }
 
     /// Asks how the connection is protected on its way, enters it in the books, and
@@ -285,10 +290,33 @@ impl<D: Driver> Managed<D> {
     /// What stops its statements, made at the first call, with the number of the
     /// borrow under way.
     pub(crate) fn brake_of_borrow(&self) -> (Arc<Brake>, u64) {
-        let brake = self
-            .brake
-            .get_or_init(|| Brake::new(self.id, self.stop(), self.warden.config().cancel_timeout));
+        let brake = self.brake.get_or_init(|| self.make_brake());
         (Arc::clone(brake), brake.check_out())
+    }
+
+    /// What stops its statements, if that was ever wanted.
+    #[inline]
+    pub(crate) fn brake(&self) -> Option<&Arc<Brake>> {
+        self.brake.get()
+    }
+
+    fn make_brake(&self) -> Arc<Brake> {
+        let config = self.warden.config();
+        let brake = Brake::new(Fittings {
+            connection: self.id,
+            stop: self.stop(),
+            socket: self.socket_copy(),
+            patience: config.cancel_timeout,
+            timeout: config.statement_timeout,
+        });
+        if let Some(Parts { connection, side }) = &self.parts {
+            let gauge: Arc<dyn Gauge> = Arc::<Brake>::clone(&brake);
+            let told = self.warden.ask(|driver| driver.gauge(connection, side, gauge));
+            if told.unwrap_or(false) {
+                brake.tells_of_statements();
+            }
+        }
+        brake
     }
 
     fn stop(&self) -> Option<Stop> {
@@ -314,10 +342,10 @@ impl<D: Driver> Managed<D> {
     /// Enters that the borrower has given it back: what could stop its statements is
     /// void, and what was sent must settle.
     #[inline]
-    fn release_brake(&mut self) {
-        if let Some(brake) = self.brake.get() {
-            self.shaken |= brake.check_in() == Parting::Shaken;
-        }
+    fn release_brake(&mut self) -> Parting {
+        let parting = self.brake.get().map_or(Parting::Calm, |brake| brake.check_in());
+        self.shaken |= parting == Parting::Shaken;
+        parting
     }
 
     /// Waits for what may still be stopping its statements; tells whether it is known

@@ -7,6 +7,7 @@
 //! is found by looking which one is new.
 
 mod asynchrony;
+mod cancel;
 mod cleaning;
 mod configure;
 mod connector;

@@ -34,10 +34,17 @@ struct Kennel {
     live: BTreeMap<u64, Instant>,
     next: u64,
     running: bool,
+    /// While the thread sleeps: when it wakes by itself.
+    sleeps_until: Option<Instant>,
 }
 
-static KENNEL: Mutex<Kennel> =
-    Mutex::new(Kennel { armed: BTreeMap::new(), live: BTreeMap::new(), next: 0, running: false });
+static KENNEL: Mutex<Kennel> = Mutex::new(Kennel {
+    armed: BTreeMap::new(),
+    live: BTreeMap::new(),
+    next: 0,
+    running: false,
+    sleeps_until: None,
+});
 static WAKE: Condvar = Condvar::new();
 
 /// Runs the bite at the deadline unless the result is dropped before.
@@ -45,12 +52,13 @@ pub(crate) fn arm(deadline: Instant, bite: Arc<Bite>) -> Watch {
     let mut kennel = KENNEL.lock();
     let id = kennel.next;
     kennel.next += 1;
-    let earliest = kennel.armed.first_key_value().is_none_or(|(first, _)| deadline < first.0);
     kennel.live.insert(id, deadline);
     kennel.armed.insert((deadline, id), bite);
     if !kennel.running {
         kennel.running = spawn();
-    } else if earliest {
+    } else if kennel.sleeps_until.is_some_and(|until| deadline < until) {
+        // It wakes by itself for what lies further off: most deadlines never come.
+        kennel.sleeps_until = None;
         WAKE.notify_one();
     }
     Watch { id }
@@ -78,7 +86,7 @@ fn watch() {
     let mut kennel = KENNEL.lock();
     loop {
         let Some((due, id)) = kennel.armed.first_key_value().map(|(key, _)| *key) else {
-            let timed_out = WAKE.wait_for(&mut kennel, LINGER).timed_out();
+            let timed_out = sleep(&mut kennel, Instant::now() + LINGER);
             if timed_out && kennel.armed.is_empty() {
                 kennel.running = false;
                 return;
@@ -88,7 +96,7 @@ fn watch() {
         let now = Instant::now();
         if due > now {
             // What is disarmed wakes nobody: a far deadline must not keep the thread.
-            WAKE.wait_until(&mut kennel, due.min(now + LINGER));
+            sleep(&mut kennel, due.min(now + LINGER));
             continue;
         }
         let bite = kennel.armed.remove(&(due, id)).expect("the lock was held since it was seen");
@@ -102,6 +110,14 @@ fn watch() {
             MutexGuard::unlocked(&mut kennel, || drop(bite));
         }
     }
+}
+
+/// Sleeps until then, or until something earlier is armed; tells whether it was so long.
+fn sleep(kennel: &mut MutexGuard<'_, Kennel>, until: Instant) -> bool {
+    kennel.sleeps_until = Some(until);
+    let timed_out = WAKE.wait_until(kennel, until).timed_out();
+    kennel.sleeps_until = None;
+    timed_out
 }
 
 /// How soon an attempt is looked at for a socket that talks to itself.

@@ -69,6 +69,10 @@ pub(super) fn recommended(limits: &ServerLimits, share: &Share, instances: u32) 
     }
     rows.push(("max_lifetime", below(DEFAULT_MAX_LIFETIME, limits.idle_timeout)));
     rows.push(("idle_timeout", below(DEFAULT_IDLE_TIMEOUT, limits.idle_timeout)));
+    if !limits.product.is_empty() && !limits.product.starts_with("PostgreSQL") {
+        let kept = "if set, one connection of max_size is kept for KILL QUERY";
+        rows.push(("statement_timeout", kept.into()));
+    }
     if limits.behind_pooler == Some(true) {
         let why = "pgbouncer's client_idle_timeout, if it has one: SHOW CONFIG in its console";
         rows.push(("proxy_idle_timeout", why.into()));

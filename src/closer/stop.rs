@@ -52,6 +52,16 @@ impl fmt::Display for TooLate {
 impl std::error::Error for TooLate {}
 
 impl Stop {
+    /// Tells whether it stops in this process, without a request.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.canceller, Canceller::Local(_))
+    }
+
+    /// Tells of a failed request that nothing of it can have reached the server.
+    pub(crate) fn was_never_sent(error: &BoxError) -> bool {
+        error.is::<NoPermit>()
+    }
+
     /// Sends one request. Blocks for at most the time given, once its connection is
     /// made; where no permit is
     /// kept for requests, waits for one for as long as `patience`.

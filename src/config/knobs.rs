@@ -129,6 +129,8 @@ knobs! {
     proxy_idle_timeout: Option<Duration>,
     /// After how long a proxy in between closes; `Some(None)` is no proxy.
     proxy_max_lifetime: Option<Duration>,
+    /// How long a statement may run; `Some(None)` is no limit.
+    statement_timeout: Option<Duration>,
     /// How long a request to cancel a statement may take.
     cancel_timeout: Duration,
     /// When the kernel probes a silent connection, `30s/10s/3`; `Some(None)` leaves
@@ -209,6 +211,7 @@ mod tests {
             ("strict_limits", "true"),
             ("proxy_idle_timeout", "50s"),
             ("proxy_max_lifetime", "none"),
+            ("statement_timeout", "20s"),
             ("cancel_timeout", "2s"),
             ("keepalive", "20s/5s/4"),
             ("tcp_user_timeout", "15s"),

@@ -92,10 +92,12 @@ fn cause<D: Driver>(engine: &Engine<D>, doing: Doing, levels: &Levels, now: Inst
         let phase = attempt.current_phase();
         return format!("a connection is being opened: {phase}, for {since:.1?} so far");
     }
-    if levels.in_use >= levels.max_size {
-        return format!("all {} connections are in use", levels.max_size);
+    let for_work = engine.warden.budget().for_work();
+    if levels.in_use >= for_work {
+        let kept = if for_work < levels.max_size { ", and one is kept for KILL QUERY" } else { "" };
+        return format!("all {for_work} connections are in use{kept}");
     }
-    if levels.closing > 0 && levels.in_use + levels.closing >= levels.max_size {
+    if levels.closing > 0 && levels.in_use + levels.closing >= for_work {
         return format!(
             "{} connections were closed and the server has not let go of them yet",
             levels.closing

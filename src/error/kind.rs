@@ -36,6 +36,13 @@ pub enum ErrorKind {
     RowCount,
     /// The connection was lost while the server may have committed.
     OutcomeUnknown,
+    /// The pool's `statement_timeout` cancelled a statement; the connection lives on.
+    ///
+    /// What the statement did is undone, except on tables without transactions.
+    StatementTimeout,
+    /// A statement went on after the pool's `statement_timeout` and a cancel, and its
+    /// connection was shut down: it may go on in the server, and may have its effect.
+    StatementAbandoned,
     /// A request to cancel a statement could not be carried out; it may run on.
     Cancel,
     /// The caller's own error, from [`Error::caller`](crate::Error::caller).

@@ -1,5 +1,6 @@
 //! May this connection be handed out? May it be kept?
 
+use super::brake::Parting;
 use super::{Managed, Parts, Warden};
 use crate::clock;
 use crate::config::Validation;
@@ -267,7 +268,9 @@ impl<D: Driver> Managed<D> {
     #[inline]
     pub(crate) fn keep(&mut self, now: Instant) -> Result<Kept, Discard> {
         self.holder.check_in();
-        self.release_brake();
+        if self.release_brake() == Parting::Cut {
+            return Err(Discard::busy(CloseReason::StatementTimeout));
+        }
         if self.is_too_old(now) {
             return Err(Discard::planned(CloseReason::MaxLifetime));
         }

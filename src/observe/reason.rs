@@ -106,6 +106,9 @@ close_reasons! {
     /// A query on it went over the row limit and was stopped.
     RowLimit = "row_limit", false,
         "a query on it went over the row limit";
+    /// A statement on it went on after its time-out and a cancel, and it was shut down.
+    StatementTimeout = "statement_timeout", false,
+        "a statement on it went on after its time-out and a cancel";
     /// Its borrower's thread, its driver or a hook panicked.
     Panicked = "panicked", false,
         "its thread, its driver or a hook panicked";

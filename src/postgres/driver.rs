@@ -5,10 +5,10 @@ use super::ledger::Ledger;
 use super::negotiation::Refusal;
 use super::security::Security;
 use super::statements::Statements;
-use super::{asynchrony, cleaning, configure, hosts, limits, unix, words};
+use super::{asynchrony, cancel, cleaning, configure, hosts, limits, unix, words};
 use crate::config::Knobs;
 use crate::credentials::{Credentials, Login};
-use crate::driver::{Attempt, Cancelled, Canceller, Driver, Link, Unsolicited};
+use crate::driver::{Attempt, Canceller, Driver, Gauge, Link, Unsolicited};
 use crate::error::fault::postgres as fault;
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
 use crate::limits::ServerLimits;
@@ -477,24 +477,18 @@ impl Driver for Postgres {
         limits::read(client, process_id).map(Some).map_err(|error| self.lost(side, error).into())
     }
 
+    fn gauge(&self, _: &Client, side: &Side, gauge: Arc<dyn Gauge>) -> bool {
+        side.ledger.as_ref().is_some_and(|ledger| ledger.tell(gauge))
+    }
+
     fn canceller(&self, client: &Client, side: &Side) -> Option<Canceller> {
-        let token = client.cancel_token();
-        let by_connector = side.ledger.is_some();
-        let encrypted = side.is_encrypted();
-        let security = Arc::clone(&self.security);
-        Some(Canceller::Remote(Arc::new(move |attempt| {
-            if !by_connector {
-                token.cancel_query(NoTls)?;
-                return Ok(Cancelled::Sent);
-            }
-            let way = if encrypted { Way::Tls } else { Way::Plain(None) };
-            let connector = Connector::new(attempt, security.demand(way)?);
-            token.cancel_query(connector.clone())?;
-            // The server ends the connection when it has signalled the session; it
-            // takes note of the signal before it reads another statement.
-            let socket = connector.socket();
-            let ended = socket.is_some_and(|s| s.wait_ended_by_peer(attempt.remaining()));
-            if ended { Ok(Cancelled::Done) } else { Err("the server has not confirmed it".into()) }
-        })))
+        let path = match &side.ledger {
+            None => cancel::Path::Unix,
+            Some(_) => cancel::Path::Tcp {
+                encrypted: side.is_encrypted(),
+                security: Arc::clone(&self.security),
+            },
+        };
+        Some(Canceller::Remote(cancel::request(client.cancel_token(), path)))
     }
 }

@@ -2,14 +2,14 @@
 //! the state of its transaction, what is still owed, the last fatal error.
 
 use super::words;
+use crate::driver::Gauge;
 use crate::observe::Words;
 use parking_lot::Mutex;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// Written by the stream, read at check-in; both on the thread that has the
 /// connection, so that relaxed loads see the last stores.
-#[derive(Debug)]
 pub(super) struct Ledger {
     /// The status of the last ReadyForQuery: `I`, `T` or `E`; zero before it.
     status: AtomicU8,
@@ -22,6 +22,8 @@ pub(super) struct Ledger {
     fatal: Mutex<Option<Words>>,
     /// Law: set with `fatal`, and read without its lock.
     ended: AtomicBool,
+    /// Who wants to know when something begins to be owed, and when nothing is.
+    gauge: OnceLock<Arc<dyn Gauge>>,
 }
 
 /// How a session was left, as far as the stream tells.
@@ -47,6 +49,7 @@ impl Ledger {
             process_id: OnceLock::new(),
             fatal: Mutex::new(None),
             ended: AtomicBool::new(false),
+            gauge: OnceLock::new(),
         }
     }
 
@@ -55,8 +58,23 @@ impl Ledger {
     /// Query, Sync and FunctionCall are answered by one ReadyForQuery each.
     pub(super) fn sent(&self, kind: u8) {
         if matches!(kind, b'Q' | b'S' | b'F') {
-            self.owed.fetch_add(1, Relaxed);
+            let owed = self.owed.fetch_add(1, Relaxed);
+            if let Some(gauge) = self.gauge.get().filter(|_| owed == 0) {
+                gauge.sent();
+            }
         }
+    }
+
+    fn answered(&self) {
+        let owed = self.owed.fetch_sub(1, Relaxed);
+        if let Some(gauge) = self.gauge.get().filter(|_| owed == 1) {
+            gauge.answered();
+        }
+    }
+
+    /// Tells this one from now on.
+    pub(super) fn tell(&self, gauge: Arc<dyn Gauge>) -> bool {
+        self.gauge.set(gauge).is_ok()
     }
 
     /// Enters a message that the server has sent.
@@ -64,13 +82,11 @@ impl Ledger {
         match kind {
             b'Z' => {
                 self.status.store(body.first().copied().unwrap_or(0), Relaxed);
-                self.owed.fetch_sub(1, Relaxed);
+                self.answered();
             }
             // The driver has sent a Sync behind the COPY; the server ignores it while
             // it takes the data in, and answers the one behind the data.
-            b'G' => {
-                self.owed.fetch_sub(1, Relaxed);
-            }
+            b'G' => self.answered(),
             // Set by nobody else: one connection, one start-up.
             b'K' if body.len() >= 4 => {
                 let id = i32::from_be_bytes([body[0], body[1], body[2], body[3]]);

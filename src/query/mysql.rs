@@ -1,7 +1,7 @@
 //! Materialized queries and transactions on MySQL and MariaDB.
 
-use super::work::{self, Ending, Finished};
-use crate::error::{Error, Repeat, fault_of};
+use super::work::{self, Ending, Finished, TimeOut};
+use crate::error::{Error, FaultClass, Repeat, fault_of};
 use crate::guard::PooledConnection;
 use crate::liveness::Descriptor;
 use crate::mysql::MySql;
@@ -33,13 +33,15 @@ impl From<mysql::Error> for Stop {
 /// # Blocking
 ///
 /// All of them: for a connection as [`Pool::get`], then on the server until the
-/// statement is done.
+/// statement is done, or its `statement_timeout` is over.
 ///
 /// # Errors
 ///
 /// All of them: those of [`Pool::get`];
 /// [`Driver`](crate::ErrorKind::Driver) with the `mysql::Error` as the source;
-/// [`RowLimit`](crate::ErrorKind::RowLimit).
+/// [`RowLimit`](crate::ErrorKind::RowLimit); past the pool's `statement_timeout`
+/// [`StatementTimeout`](crate::ErrorKind::StatementTimeout) or
+/// [`StatementAbandoned`](crate::ErrorKind::StatementAbandoned).
 impl Pool<MySql> {
     /// Runs a text statement and returns all its rows, at most `row_limit`.
     #[track_caller]
@@ -119,14 +121,14 @@ impl Pool<MySql> {
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut connection = work::check_out(self)?;
+        let mut connection = work::check_out_for_many(self)?;
         let finished = transact(&mut connection, work);
         work::finish(connection, finished)
     }
 
     #[track_caller]
     fn text(&self, sql: &str, each: impl FnMut(Row)) -> Result<(), Error> {
-        let mut connection = work::check_out(self)?;
+        let mut connection = work::check_out_for_one(self)?;
         let limit = RowCount::new(self.engine().warden().config().row_limit);
         let socket = connection.lease().managed().socket_copy();
         let result = borrow(&mut connection, sql).query_iter(sql);
@@ -137,7 +139,7 @@ impl Pool<MySql> {
 
     #[track_caller]
     fn prepared(&self, sql: &str, params: Params, each: impl FnMut(Row)) -> Result<(), Error> {
-        let mut connection = work::check_out(self)?;
+        let mut connection = work::check_out_for_one(self)?;
         let limit = RowCount::new(self.engine().warden().config().row_limit);
         let socket = connection.lease().managed().socket_copy();
         let result = borrow(&mut connection, sql).exec_iter(sql, params);
@@ -192,8 +194,7 @@ fn settle(connection: Conn, outcome: Result<(), Stop>) -> Result<(), Error> {
         Ok(()) => Ok(()),
         Err(Stop::Driver(error)) => {
             let error = failed("the statement failed", error);
-            work::give_back(connection, error.fault(), None);
-            Err(error)
+            Err(work::fail(connection, error, None))
         }
         Err(Stop::Limit(error)) => {
             PooledConnection::abandon(connection, CloseReason::RowLimit);
@@ -204,7 +205,11 @@ fn settle(connection: Conn, outcome: Result<(), Stop>) -> Result<(), Error> {
 
 fn commit_failure(connection: u64, error: mysql::Error) -> Error {
     match error {
-        mysql::Error::MySqlError(_) if fault_of(&error).repeat() != Repeat::OutcomeUnknown => {
+        // Of one that was stopped nobody says how far it had come.
+        mysql::Error::MySqlError(_)
+            if fault_of(&error).repeat() != Repeat::OutcomeUnknown
+                && fault_of(&error).class() != FaultClass::Cancelled =>
+        {
             failed("the transaction was rolled back at its commit", error)
         }
         error => work::outcome_unknown(connection, error),
@@ -218,6 +223,7 @@ fn transact<T>(
 ) -> Finished<T> {
     let id = PooledConnection::id(connection);
     let socket = connection.lease().managed().socket_copy();
+    let time_out = TimeOut::of(connection);
     let mut transaction = match connection.start_transaction(TxOpts::default()) {
         Ok(transaction) => transaction,
         Err(error) => {
@@ -234,17 +240,28 @@ fn transact<T>(
             },
         },
         Ending::Rollback(error) => {
-            Finished { outcome: Ok(Err(error)), close: roll_back(transaction, socket) }
+            Finished { outcome: Ok(Err(error)), close: roll_back(transaction, socket, &time_out) }
         }
         Ending::Unwind(payload) => {
-            Finished { outcome: Err(payload), close: roll_back(transaction, socket) }
+            Finished { outcome: Err(payload), close: roll_back(transaction, socket, &time_out) }
         }
     }
 }
 
 /// Rolls back within its bound; returns why the connection must be closed if that
 /// did not work.
-fn roll_back(transaction: Transaction<'_>, socket: Option<Descriptor>) -> Option<CloseReason> {
+fn roll_back(
+    transaction: Transaction<'_>,
+    socket: Option<Descriptor>,
+    time_out: &TimeOut,
+) -> Option<CloseReason> {
+    if !time_out.lift() {
+        // Its drop would roll back: closing does that as well.
+        if let Some(socket) = socket {
+            socket.abort();
+        }
+        return Some(CloseReason::Dirty);
+    }
     let rolled_back = match socket {
         Some(socket) => work::bounded(socket, || transaction.rollback()),
         None => transaction.rollback(),

@@ -38,13 +38,15 @@ impl From<postgres::Error> for Stop {
 /// # Blocking
 ///
 /// All of them: for a connection as [`Pool::get`], then on the server until the
-/// statement is done.
+/// statement is done, or its `statement_timeout` is over.
 ///
 /// # Errors
 ///
 /// All of them: those of [`Pool::get`];
 /// [`Driver`](crate::ErrorKind::Driver) with the `postgres::Error` as the source;
-/// [`RowLimit`](crate::ErrorKind::RowLimit).
+/// [`RowLimit`](crate::ErrorKind::RowLimit); past the pool's `statement_timeout`
+/// [`StatementTimeout`](crate::ErrorKind::StatementTimeout) or
+/// [`StatementAbandoned`](crate::ErrorKind::StatementAbandoned).
 impl Pool<Postgres> {
     /// Runs a statement and returns all its rows, at most `row_limit`.
     #[track_caller]
@@ -90,7 +92,7 @@ impl Pool<Postgres> {
     /// they come.
     #[track_caller]
     pub fn batch_execute(&self, sql: &str) -> Result<(), Error> {
-        let mut connection = work::check_out(self)?;
+        let mut connection = work::check_out_for_one(self)?;
         let outcome = connection.own().batch_execute(sql).map_err(Stop::Driver);
         settle(connection, outcome)
     }
@@ -118,7 +120,7 @@ impl Pool<Postgres> {
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut connection = work::check_out(self)?;
+        let mut connection = work::check_out_for_many(self)?;
         let finished = transact(&mut connection, work);
         work::finish(connection, finished)
     }
@@ -146,11 +148,11 @@ impl Pool<Postgres> {
         mut each: impl FnMut(Row),
     ) -> Result<u64, Error> {
         let config = self.engine().warden().config();
-        let mut connection = work::check_out(self)?;
+        let mut connection = work::check_out_for_one(self)?;
         let mut outcome = read(&mut connection, config, sql, params, &mut each);
         if let Err(Stop::Spoilt(_)) = outcome {
             PooledConnection::end(connection, Discard::planned(CloseReason::Dirty));
-            connection = work::check_out(self)?;
+            connection = work::check_out_for_one(self)?;
             outcome = read(&mut connection, config, sql, params, &mut each);
         }
         settle(connection, outcome)
@@ -210,8 +212,7 @@ fn settle<T>(connection: Conn, outcome: Result<T, Stop>) -> Result<T, Error> {
         Err(Stop::Driver(error) | Stop::Unstarted(error) | Stop::Spoilt(error)) => {
             let words = parting_words(&connection);
             let error = failed("the statement failed", error, words.as_ref());
-            work::give_back(connection, error.fault(), words);
-            Err(error)
+            Err(work::fail(connection, error, words))
         }
         Err(Stop::Limit(error)) => {
             PooledConnection::abandon(connection, CloseReason::RowLimit);
@@ -281,6 +282,9 @@ fn roll_back(connection: &mut Conn) -> Option<CloseReason> {
     let Some(socket) = connection.lease().managed().socket_copy() else {
         return Some(CloseReason::Dirty);
     };
+    if !work::TimeOut::of(connection).lift() {
+        return Some(CloseReason::Dirty);
+    }
     let rolled_back = work::bounded(socket, || connection.batch_execute("rollback"));
     rolled_back.is_err().then_some(CloseReason::Dirty)
 }

@@ -1,6 +1,6 @@
 //! Materialized queries and transactions on SQLite.
 
-use super::work::{self, Ending, Finished};
+use super::work::{self, Ending, Finished, TimeOut};
 use crate::error::Error;
 use crate::guard::PooledConnection;
 use crate::observe::CloseReason;
@@ -20,7 +20,8 @@ use rusqlite::{Params, Row, Transaction, TransactionBehavior};
 ///
 /// All of them: those of [`Pool::get`];
 /// [`Driver`](crate::ErrorKind::Driver) with the `rusqlite::Error` as the source;
-/// [`RowLimit`](crate::ErrorKind::RowLimit).
+/// [`RowLimit`](crate::ErrorKind::RowLimit); past the pool's `statement_timeout`
+/// [`StatementTimeout`](crate::ErrorKind::StatementTimeout).
 impl Pool<Sqlite> {
     /// Runs a statement and returns what the closure makes of each row, at most
     /// `row_limit`.
@@ -42,30 +43,26 @@ impl Pool<Sqlite> {
         P: Params,
         F: FnMut(&Row<'_>) -> rusqlite::Result<T>,
     {
-        let connection = work::check_out(self)?;
-        let mut count = RowCount::new(self.engine().warden().config().row_limit);
-        let mut statement = connection.prepare_cached(sql).map_err(failed)?;
-        let mut rows = statement.query(params).map_err(failed)?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next().map_err(failed)? {
-            count.admit()?;
-            found.push(map(row).map_err(failed)?);
-        }
-        Ok(found)
+        let connection = work::check_out_for_one(self)?;
+        let row_limit = self.engine().warden().config().row_limit;
+        let outcome = read(&connection, sql, params, row_limit, &mut map);
+        settle(connection, outcome)
     }
 
     /// Runs a statement and returns how many rows it changed.
     #[track_caller]
     pub fn execute<P: Params>(&self, sql: &str, params: P) -> Result<usize, Error> {
-        let connection = work::check_out(self)?;
-        connection.execute(sql, params).map_err(failed)
+        let connection = work::check_out_for_one(self)?;
+        let outcome = connection.execute(sql, params).map_err(failed);
+        settle(connection, outcome)
     }
 
     /// Runs a text of several statements without parameters.
     #[track_caller]
     pub fn execute_batch(&self, sql: &str) -> Result<(), Error> {
-        let connection = work::check_out(self)?;
-        connection.execute_batch(sql).map_err(failed)
+        let connection = work::check_out_for_one(self)?;
+        let outcome = connection.execute_batch(sql).map_err(failed);
+        settle(connection, outcome)
     }
 
     /// Runs a closure in a transaction: commits on `Ok`, rolls back on `Err` and
@@ -97,10 +94,32 @@ impl Pool<Sqlite> {
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut connection = work::check_out(self)?;
+        let mut connection = work::check_out_for_many(self)?;
         let finished = transact(&mut connection, work);
         work::finish(connection, finished)
     }
+}
+
+fn read<T, P: Params>(
+    connection: &rusqlite::Connection,
+    sql: &str,
+    params: P,
+    row_limit: Option<usize>,
+    map: &mut impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, Error> {
+    let mut count = RowCount::new(row_limit);
+    let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+    let mut rows = statement.query(params).map_err(failed)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(failed)? {
+        count.admit()?;
+        found.push(map(row).map_err(failed)?);
+    }
+    Ok(found)
+}
+
+fn settle<T>(connection: PooledConnection<Sqlite>, outcome: Result<T, Error>) -> Result<T, Error> {
+    outcome.map_err(|error| work::fail(connection, error, None))
 }
 
 /// Begins, runs the closure, and ends the transaction, whatever happens.
@@ -109,15 +128,18 @@ fn transact<T>(
     work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
 ) -> Finished<T> {
     let immediate = TransactionBehavior::Immediate;
+    let time_out = TimeOut::of(connection);
     let outcome = match connection.transaction_with_behavior(immediate) {
         Err(error) => Ok(Err(failed(error))),
         Ok(mut transaction) => match work::run(|| work(&mut transaction)) {
             Ending::Commit(value) => Ok(transaction.commit().map(|()| value).map_err(failed)),
             Ending::Rollback(error) => {
+                time_out.end();
                 let _ = transaction.rollback();
                 Ok(Err(error))
             }
             Ending::Unwind(payload) => {
+                time_out.end();
                 let _ = transaction.rollback();
                 Err(payload)
             }

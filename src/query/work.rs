@@ -2,28 +2,24 @@
 
 use crate::driver::Driver;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-use crate::error::{BoxError, Fault, FaultClass, Usability};
-use crate::error::{Error, ErrorKind};
+use crate::error::BoxError;
+use crate::error::{Error, ErrorKind, Fault, FaultClass, Usability};
 use crate::fence::fence;
 use crate::guard::PooledConnection;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 use crate::liveness::Descriptor;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-use crate::managed::Discard;
-use crate::observe::CloseReason;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-use crate::observe::Words;
+use crate::managed::{Brake, Discard, Stopped};
+use crate::observe::{CloseReason, Words};
 use crate::pool::Pool;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 use crate::role::Role;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 use crate::watchdog;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 use std::sync::Arc;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use std::time::Instant;
 
 /// Checks out a connection for work on this thread.
 ///
@@ -43,14 +39,93 @@ pub(super) fn check_out<D: Driver>(pool: &Pool<D>) -> Result<PooledConnection<D>
     pool.get()
 }
 
+/// Checks out a connection and counts the time of what is done with it.
+#[track_caller]
+pub(super) fn check_out_for_one<D: Driver>(pool: &Pool<D>) -> Result<PooledConnection<D>, Error> {
+    let connection = check_out(pool)?;
+    if let Some(brake) = connection.lease().managed().brake() {
+        brake.begin();
+    }
+    Ok(connection)
+}
+
+/// Checks out a connection for a transaction: its statements' time is counted one by
+/// one where the driver's stream shows them, else that of them all.
+#[track_caller]
+pub(super) fn check_out_for_many<D: Driver>(pool: &Pool<D>) -> Result<PooledConnection<D>, Error> {
+    let connection = check_out(pool)?;
+    if let Some(brake) = connection.lease().managed().brake() {
+        brake.begin_unless_gauged();
+    }
+    Ok(connection)
+}
+
+/// The time-out of a borrow, which must be over before a rollback.
+pub(super) struct TimeOut(Option<Arc<Brake>>);
+
+impl TimeOut {
+    pub(super) fn of<D: Driver>(connection: &PooledConnection<D>) -> TimeOut {
+        TimeOut(connection.lease().managed().brake().cloned())
+    }
+
+    /// Ends it, and waits until nothing is under way any more that could stop the
+    /// statement which comes next; tells whether that is known.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    pub(super) fn lift(&self) -> bool {
+        self.0.as_ref().is_none_or(|brake| {
+            brake.set_timeout(None);
+            brake.settle(Instant::now() + ROLLBACK_BOUND)
+        })
+    }
+
+    pub(super) fn end(&self) -> Option<Stopped> {
+        self.0.as_ref().and_then(|brake| brake.end())
+    }
+}
+
+/// Gives the connection back after a statement that failed, and tells of the time-out
+/// if that was the cause.
+pub(super) fn fail<D: Driver>(
+    connection: PooledConnection<D>,
+    error: Error,
+    words: Option<Words>,
+) -> Error {
+    let id = PooledConnection::id(&connection);
+    let stopped = TimeOut::of(&connection).end();
+    match stopped {
+        Some(Stopped::ShutDown(_)) => {
+            PooledConnection::abandon(connection, CloseReason::StatementTimeout);
+        }
+        _ => give_back(connection, error.fault(), words),
+    }
+    retell(error, id, stopped, "the statement")
+}
+
+/// Says of a failure that the time-out was its cause, if it was.
+fn retell(error: Error, connection: u64, stopped: Option<Stopped>, what: &str) -> Error {
+    if error.kind() != ErrorKind::Driver {
+        return error;
+    }
+    match stopped {
+        Some(Stopped::Cancelled(after)) if error.fault().class() == FaultClass::Cancelled => {
+            let text =
+                format!("{what} was cancelled by the pool's statement_timeout after {after:.1?}");
+            error.retold(ErrorKind::StatementTimeout, text)
+        }
+        Some(Stopped::ShutDown(after)) => {
+            let text = format!(
+                "{what} went on after the pool's statement_timeout and a cancel: connection \
+                 {connection} was shut down after {after:.1?}"
+            );
+            error.retold(ErrorKind::StatementAbandoned, text)
+        }
+        _ => error,
+    }
+}
+
 /// Gives a connection back after an error; closes it if it is gone or out of step, or
 /// if its server takes no writes: then its siblings go as well.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-pub(super) fn give_back<D: Driver>(
-    mut connection: PooledConnection<D>,
-    fault: Fault,
-    words: Option<Words>,
-) {
+fn give_back<D: Driver>(mut connection: PooledConnection<D>, fault: Fault, words: Option<Words>) {
     match (fault.connection(), fault.class()) {
         (Usability::Broken, FaultClass::Protocol) => {
             PooledConnection::abandon(connection, CloseReason::Broken);
@@ -68,7 +143,6 @@ pub(super) fn give_back<D: Driver>(
 
 /// Asks whether it was the server that refused to write, and not a transaction that
 /// the caller has opened for reading only.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 fn is_of_no_use<D: Driver>(connection: &mut PooledConnection<D>) -> bool {
     let lease = connection.lease_mut();
     let (warden, now) = (Arc::clone(lease.warden()), Instant::now());
@@ -114,13 +188,18 @@ pub(super) fn finish<D: Driver, T>(
     connection: PooledConnection<D>,
     finished: Finished<T>,
 ) -> Result<T, Error> {
-    match (finished.close, &finished.outcome) {
-        (Some(reason), _) => PooledConnection::abandon(connection, reason),
-        #[cfg(any(feature = "mysql", feature = "postgres"))]
-        (None, Ok(Err(error))) => give_back(connection, error.fault(), None),
-        (None, _) => drop(connection),
+    let id = PooledConnection::id(&connection);
+    let stopped = TimeOut::of(&connection).end();
+    match (stopped, finished.close, &finished.outcome) {
+        (Some(Stopped::ShutDown(_)), ..) => {
+            PooledConnection::abandon(connection, CloseReason::StatementTimeout);
+        }
+        (_, Some(reason), _) => PooledConnection::abandon(connection, reason),
+        (_, None, Ok(Err(error))) => give_back(connection, error.fault(), None),
+        (_, None, _) => drop(connection),
     }
-    finished.outcome.unwrap_or_else(|payload| resume_unwind(payload))
+    let outcome = finished.outcome.unwrap_or_else(|payload| resume_unwind(payload));
+    outcome.map_err(|error| retell(error, id, stopped, "the transaction was rolled back: it"))
 }
 
 /// How long a rollback may take before its connection is cut instead.

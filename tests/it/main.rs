@@ -20,6 +20,8 @@ mod panic_safety;
 mod queue;
 mod settings;
 mod sizing;
+#[cfg(feature = "sqlite")]
+mod statement_timeout;
 mod suspicion;
 mod telling;
 

@@ -27,6 +27,7 @@ mod saturation;
 mod secrets;
 mod sight;
 mod sleeper;
+mod statement_timeout;
 mod statements;
 mod suspicion;
 #[cfg(feature = "native-tls")]
