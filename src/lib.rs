@@ -111,6 +111,7 @@ mod settings;
 mod sqlite;
 mod sync;
 mod tcp;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod tls;
 mod watchdog;
 
@@ -140,6 +141,7 @@ pub use crate::role::Role;
 pub use crate::secret::Secret;
 pub use crate::settings::{FromSettings, Settings, System};
 pub use crate::tcp::{Keepalive, TcpOptions};
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub use crate::tls::{ChannelBinding, ClientIdentity, SslMode, SslNegotiation, Tls};
 
 #[cfg(feature = "mysql")]

@@ -279,4 +279,6 @@ impl fmt::Debug for Settings {
 }
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod tests;

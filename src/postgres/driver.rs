@@ -150,7 +150,7 @@ impl Postgres {
     /// It is called on the thread that opens the connection, without a lock, within
     /// `connect_timeout`; what it returns later than that is not used. It is asked
     /// once more if the server refuses what it returned. Its error fails the attempt
-    /// with [`ConnectFault::Credentials`](crate::ConnectFault::Credentials); a panic
+    /// with [`ConnectFault::Credentials`]; a panic
     /// costs that one attempt. Keep what is slow to get: the hook is asked for each
     /// connection.
     ///

@@ -53,7 +53,26 @@ pub(super) fn unknown(word: &str, style: Style) -> String {
             None => meant(word, &all.iter().map(String::as_str).collect::<Vec<_>>()),
         },
     };
+    if looks_like_a_secret(word) {
+        return format!("an unknown key{meant}");
+    }
     format!("unknown key {word}{meant}")
+}
+
+/// Tells whether a word begins like the key of a secret, or has such a one in it:
+/// with its = forgotten, the secret itself would follow.
+fn looks_like_a_secret(word: &str) -> bool {
+    let word = plain(word);
+    if ["pass", "pwd", "secret", "token"].iter().any(|part| word.contains(part)) {
+        return true;
+    }
+    let word: Vec<char> = word.chars().collect();
+    keys::secrets().any(|name| {
+        let lengths = name.len().saturating_sub(2)..=name.len() + 2;
+        let beginnings = lengths.filter_map(|length| word.get(..length));
+        let mut beginnings = beginnings.map(|letters| letters.iter().collect::<String>());
+        beginnings.any(|beginning| distance(&beginning, name) <= 2)
+    })
 }
 
 /// The word that was probably meant, as the end of a sentence; empty if none is near.
@@ -105,6 +124,7 @@ mod tests {
             ("sslMode", "sslmode"),
             ("aplication_name", "application_name"),
             ("passwd", "password"),
+            ("ssl_password", "sslpassword"),
         ] {
             let text = unknown(word, Style::Marked);
             assert!(text.ends_with(&format!("; did you mean {meant}?")), "{text}");
@@ -117,6 +137,8 @@ mod tests {
     fn what_is_far_from_everything_is_only_named_and_what_is_no_word_not_even_that() {
         assert_eq!(unknown("pgbouncer", Style::Marked), "unknown key pgbouncer");
         assert_eq!(unknown("a b", Style::Marked), "an unknown key");
+        assert_eq!(unknown("passwordhushhush", Style::Marked), "an unknown key");
+        assert_eq!(unknown("paswordhushhush", Style::Marked), "an unknown key");
         assert_eq!(unknown(&"x".repeat(41), Style::Marked), "an unknown key");
     }
 }

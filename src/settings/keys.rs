@@ -167,6 +167,12 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     KEYS.iter().map(|key| key.name)
 }
 
+/// The names of the keys whose values are secret, and their other names.
+pub(super) fn secrets() -> impl Iterator<Item = &'static str> {
+    let aliases = ALIASES.iter().map(|(alias, _)| *alias);
+    names().chain(aliases).filter(|name| is_secret(name))
+}
+
 pub(super) fn systems_of(name: &str) -> &'static [System] {
     named(name).map_or(&[], |key| key.systems)
 }

@@ -159,7 +159,7 @@ fn what_is_wrong_is_told_by_the_key_and_without_the_value() {
         ("postgres://h?sslmode=require&ssl=true", "ssl: given twice"),
         ("postgres://h?user=", "user: empty; leave it out"),
         ("host=h password=''", "connection string: password: empty; leave it out"),
-        ("host=h pasword=hushhush", "unknown key pasword; did you mean password?"),
+        ("host=h pasword=hushhush", "an unknown key; did you mean password?"),
         ("mysql://h?pool_min=1", "unknown key pool_min; did you mean pool_min_idle?"),
         ("mysql://h?read_timeout=5", "read_timeout: after a time-out the mysql driver gives"),
         ("mysql://h?danger_accept_invalid_certs=true", "say it by sslmode"),
