@@ -92,7 +92,7 @@ fn drive<D: Driver + Debug>(sieve: &Sieve, what: &str, driver: impl Fn() -> Opti
     sieve.debug(what, &one);
     sieve.pour(what, &one.label());
     sieve.debug(what, &one.knobs());
-    let short = Duration::from_millis(400);
+    let short = Duration::from_secs(3);
     let builder = Pool::builder().connect_timeout(short).checkout_timeout(short);
     let builder = builder.observer(sieve.clone());
     sieve.debug(what, &builder);
@@ -303,10 +303,9 @@ fn no_trouble_with_a_session_makes_anything_print_the_password() {
     server.sql("postgres", &format!("CREATE ROLE marked SUPERUSER LOGIN PASSWORD '{MARKER}'"));
     let url = format!("postgres://marked:{MARKER}@127.0.0.1:{}/postgres", server.port());
     let builder = Pool::<Postgres>::builder().max_size(1).observer(sieve.clone());
-    let builder = builder.checkout_timeout(Duration::from_millis(300));
     let pool = builder.build(Postgres::new(&url).expect("a URL")).expect("a pool");
     let mut guard = pool.get().expect("a connection");
-    sieve.pool_error("time-out", &pool.get().map(drop).expect_err("one is all"));
+    sieve.pool_error("time-out", &timed_out(&pool));
     guard.batch_execute("begin").expect("left open");
     drop(guard);
     sieve.pool_error("statement", &pool.execute("select nonsense", &[]).expect_err("nonsense"));
@@ -316,6 +315,10 @@ fn no_trouble_with_a_session_makes_anything_print_the_password() {
     sieve.debug("closed", &pool.close(Duration::from_secs(5)));
     sieve.pool_error("closed", &pool.get().map(drop).expect_err("closed"));
     judge(&sieve, &log, 20);
+}
+
+fn timed_out<D: Driver>(pool: &Pool<D>) -> Error {
+    pool.get_timeout(Duration::from_millis(50)).map(drop).expect_err("there is only one")
 }
 
 /// The marker at every place of every form: what is refused is refused without it.
