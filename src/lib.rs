@@ -147,6 +147,6 @@ pub use crate::tls::{ChannelBinding, ClientIdentity, SslMode, SslNegotiation, Tl
 #[cfg(feature = "mysql")]
 pub use crate::mysql::MySql;
 #[cfg(feature = "postgres")]
-pub use crate::postgres::Postgres;
+pub use crate::postgres::{Pooler, Postgres};
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::Sqlite;

@@ -1,5 +1,6 @@
 //! The connector that the driver calls with the raw socket, before the first byte.
 
+use super::edited::Edited;
 use super::ledger::Ledger;
 use super::negotiation::{self, Demand};
 use super::wire::Wire;
@@ -59,7 +60,7 @@ impl Connector {
 
     /// The watchdog knows the socket before the first byte, so that nothing that
     /// follows can outlast the attempt.
-    async fn take_over(self, socket: Socket) -> Result<Wire, BoxError> {
+    async fn take_over(self, socket: Socket) -> Result<Edited, BoxError> {
         self.attempt.enter(Phase::Handshaking);
         let descriptor = descriptor_of(&socket);
         self.seen.lock().clone_from(&descriptor);
@@ -70,12 +71,13 @@ impl Connector {
         }
         let stream = negotiation::meet(self.demand, self.host, socket).await?;
         self.encrypted.store(stream.is_encrypted(), Relaxed);
-        Ok(Wire::new(stream, self.ledger))
+        let wire = Wire::new(stream, Arc::clone(&self.ledger));
+        Ok(Edited::new(wire, self.ledger))
     }
 }
 
 impl MakeTlsConnect<Socket> for Connector {
-    type Stream = Wire;
+    type Stream = Edited;
     type TlsConnect = Connector;
     type Error = Infallible;
 
@@ -85,9 +87,9 @@ impl MakeTlsConnect<Socket> for Connector {
 }
 
 impl TlsConnect<Socket> for Connector {
-    type Stream = Wire;
+    type Stream = Edited;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Wire, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Edited, BoxError>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
         Box::pin(self.take_over(socket))

@@ -1,9 +1,10 @@
 //! The PostgreSQL driver.
 
 use super::connector::Connector;
-use super::ledger::Ledger;
 use super::negotiation::Refusal;
+use super::pooler::Scout;
 use super::security::Security;
+use super::side::Side;
 use super::statements::Statements;
 use super::{asynchrony, cancel, cleaning, configure, hosts, limits, unix, words};
 use crate::config::Knobs;
@@ -12,8 +13,7 @@ use crate::driver::{Attempt, Canceller, Driver, Gauge, Link, Unsolicited};
 use crate::error::fault::postgres as fault;
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
 use crate::limits::ServerLimits;
-use crate::liveness::Descriptor;
-use crate::observe::{CloseReason, Encryption, Protection, Words};
+use crate::observe::{CloseReason, Protection, Words};
 use crate::preference::{Preference, Way};
 use crate::protection::Route;
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
@@ -58,42 +58,13 @@ use std::time::{Duration, Instant};
 /// ```
 pub struct Postgres {
     config: Config,
-    itinerary: Itinerary,
+    pub(super) itinerary: Itinerary,
     resolver: Resolver,
     security: Arc<Security>,
     preference: Preference,
     login: Login,
     pub(super) knobs: Knobs,
-}
-
-/// What the driver keeps beside each connection.
-pub struct Side {
-    socket: Option<Descriptor>,
-    /// What our stream knows. There is none over unix sockets, which do not go
-    /// through our connector; a cancel request goes the way of its connection.
-    ledger: Option<Arc<Ledger>>,
-    /// `None` over a unix socket, where there is nothing to protect.
-    protection: Option<Protection>,
-    /// What the pool's own queries have prepared.
-    pub(crate) statements: Statements,
-}
-
-impl Side {
-    fn is_encrypted(&self) -> bool {
-        let protection = self.protection.as_ref();
-        protection.is_some_and(|protection| protection.encryption != Encryption::Plain)
-    }
-
-    /// The error with which the server ended the session, if our stream saw it.
-    pub(crate) fn fatal(&self) -> Option<Words> {
-        self.ledger.as_ref()?.fatal()
-    }
-}
-
-impl fmt::Debug for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Side").field("seen", &self.socket.is_some()).finish()
-    }
+    pub(super) scout: Scout,
 }
 
 impl Postgres {
@@ -141,6 +112,7 @@ impl Postgres {
             preference: Preference::default(),
             login: Login::default(),
             knobs: Knobs::default(),
+            scout: Scout::default(),
         })
     }
 
@@ -268,8 +240,12 @@ impl Postgres {
             ConnectError::new(ConnectFault::Tls, address.to_string()).with_source(error)
         })?;
         let connector = Connector::new(attempt, demand);
-        let client = config
+        let mut client = config
             .connect(connector.clone())
+            .map_err(|error| self.failure(&address.to_string(), error))?;
+        let ledger = connector.ledger();
+        self.scout
+            .look(&mut client, &ledger)
             .map_err(|error| self.failure(&address.to_string(), error))?;
         let route = Route {
             place: place_of(host, address),
@@ -279,7 +255,7 @@ impl Postgres {
             why: if let Way::Plain(why) = way { why } else { None },
             trusts_system: false,
         };
-        let (ledger, protection) = (Some(connector.ledger()), Some(route.protection()));
+        let (ledger, protection) = (Some(ledger), Some(route.protection()));
         let statements = Statements::new();
         Ok((client, Side { socket: connector.socket(), ledger, protection, statements }))
     }

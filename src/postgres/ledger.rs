@@ -24,6 +24,8 @@ pub(super) struct Ledger {
     ended: AtomicBool,
     /// Who wants to know when something begins to be owed, and when nothing is.
     gauge: OnceLock<Arc<dyn Gauge>>,
+    /// What one message prepares under a name may not be there for the next.
+    names_are_unsafe: AtomicBool,
 }
 
 /// How a session was left, as far as the stream tells.
@@ -50,6 +52,7 @@ impl Ledger {
             fatal: Mutex::new(None),
             ended: AtomicBool::new(false),
             gauge: OnceLock::new(),
+            names_are_unsafe: AtomicBool::new(false),
         }
     }
 
@@ -119,6 +122,16 @@ impl Ledger {
             b'I' => Session::Idle,
             _ => Session::InTransaction,
         }
+    }
+
+    /// Has the stream take the names off statements from now on. Nothing may be
+    /// unanswered.
+    pub(super) fn distrust_names(&self) {
+        self.names_are_unsafe.store(true, Relaxed);
+    }
+
+    pub(super) fn names_are_unsafe(&self) -> bool {
+        self.names_are_unsafe.load(Relaxed)
     }
 
     /// The process that the server named at start-up.

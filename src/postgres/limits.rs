@@ -56,7 +56,7 @@ pub(super) fn read(client: &mut Client, named: Option<i32>) -> Result<ServerLimi
 }
 
 /// Sends a query of one row; a server that answers with an error tells nothing.
-fn ask(client: &mut Client, query: &str) -> Result<Option<SimpleQueryRow>, Error> {
+pub(super) fn ask(client: &mut Client, query: &str) -> Result<Option<SimpleQueryRow>, Error> {
     match client.simple_query(query) {
         Ok(messages) => Ok(messages.into_iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),

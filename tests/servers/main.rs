@@ -21,6 +21,7 @@ mod foreign;
 mod lifetime;
 mod limits;
 mod places;
+mod pooled;
 mod proxies;
 mod rows;
 mod saturation;
