@@ -73,6 +73,7 @@ pub struct Bouncer {
     port: u16,
     server: u16,
     mode: Mode,
+    conf: Conf,
 }
 
 /// Returns whether pgbouncer and PostgreSQL are here; if not, says that the test is skipped.
@@ -141,7 +142,7 @@ impl Bouncer {
         // pgbouncer 1.18 never answers an administrator that it must first ask about.
         write("users", "\"postgres\" \"\"\n".to_owned());
         let daemon = Daemon::new(&folder, account, Signal::SIGKILL);
-        Bouncer { daemon, account, folder, port, server, mode }
+        Bouncer { daemon, account, folder, port, server, mode, conf }
     }
 
     fn launch(&self) {
@@ -195,14 +196,14 @@ impl Bouncer {
         rows.map(|row| row.split(FIELD_END).map(str::to_owned).collect()).collect()
     }
 
-    /// Gives it these settings instead of its own, and says so by `RELOAD`.
+    /// Gives it these settings beside those of its start, and says so by `RELOAD`.
     ///
     /// # Panics
     ///
     /// As [`Bouncer::admin`].
     #[track_caller]
     pub fn reload(&self, configure: impl FnOnce(&mut Conf)) {
-        let mut conf = Conf::default();
+        let mut conf = self.conf.clone();
         configure(&mut conf);
         let text = ini(self.server, self.port, &self.folder, self.mode, &conf);
         fs::write(self.folder.join("ini"), text).expect("the program's folder can be written");

@@ -48,6 +48,23 @@ impl Behind {
         self.no_clients();
     }
 
+    /// Gives it these time-outs from now on; a loaded computer may take long to open
+    /// connections that idle meanwhile.
+    fn time_out(&self, names: &[&str], seconds: &str) {
+        self.bouncer.reload(|conf| {
+            for name in names {
+                conf.set(name, seconds);
+            }
+        });
+    }
+
+    /// Lets all idle clients go for having idled.
+    fn idle_out(&self) {
+        self.time_out(&["client_idle_timeout"], "1");
+        self.no_clients();
+        self.time_out(&["client_idle_timeout"], "0");
+    }
+
     fn no_clients(&self) {
         assert!(eventually(SOON, || self.clients().0 == 0), "{:?}", self.clients());
     }
@@ -84,11 +101,9 @@ fn connections_that_ended_with_pgbouncer_are_not_handed_out() {
 #[test]
 fn clients_that_idled_too_long_for_pgbouncer_are_not_handed_out() {
     support::require!(pgbouncer);
-    let behind = Behind::start(Mode::Transaction, |conf| {
-        conf.set("client_idle_timeout", "1");
-    });
+    let behind = Behind::start(Mode::Transaction, |_| ());
     let idle = [(CloseReason::ServerIdleTimeout, "08P01")];
-    trial(&behind.flavour(), "client_idle_timeout", || behind.no_clients(), &idle);
+    trial(&behind.flavour(), "client_idle_timeout", || behind.idle_out(), &idle);
 }
 
 /// pgbouncer's words are read from inside the TLS.
@@ -100,11 +115,11 @@ fn encrypted_connections_that_pgbouncer_ended_are_not_handed_out() {
         return;
     }
     let behind = Behind::start(Mode::Transaction, |conf| {
-        conf.tls(support::certificates::Certificate::Right).set("client_idle_timeout", "1");
+        conf.tls(support::certificates::Certificate::Right);
     });
     let flavour = Simple(behind.flavour().0.with_tls(crate::tls::full()));
     let idle = [(CloseReason::ServerIdleTimeout, "08P01")];
-    trial(&flavour, "client_idle_timeout over TLS", || behind.no_clients(), &idle);
+    trial(&flavour, "client_idle_timeout over TLS", || behind.idle_out(), &idle);
     behind.no_clients();
     let silent = [(CloseReason::ServerClosed, "")];
     trial(&flavour, "pgbouncer's SIGTERM over TLS", || behind.bouncer.restart(), &silent);
@@ -139,9 +154,7 @@ fn what_pgbouncer_changes_behind_an_idle_client_is_not_felt() {
     }));
     drop(unfelt(&flavour, "RECONNECT", || behind.order("RECONNECT")));
     drop(unfelt(&flavour, "RELOAD", || {
-        behind.bouncer.reload(|conf| {
-            conf.set("server_lifetime", "1").set("server_idle_timeout", "1");
-        });
+        behind.time_out(&["server_lifetime", "server_idle_timeout"], "1");
         no_server_connections();
     }));
     let ours = unfelt(&flavour, "DISABLE", || behind.order("DISABLE"));
@@ -155,12 +168,14 @@ fn what_pgbouncer_changes_behind_an_idle_client_is_not_felt() {
 #[test]
 fn in_session_mode_no_time_out_of_pgbouncer_strikes_a_client_with_a_session() {
     support::require!(pgbouncer);
-    let behind = Behind::start(Mode::Session, |conf| {
-        conf.set("client_idle_timeout", "1").set("server_lifetime", "1");
-        conf.set("server_idle_timeout", "1");
-    });
-    // Nothing happens, so there is nothing to wait for but the time.
-    let idle = || thread::sleep(Duration::from_millis(1_700));
+    let behind = Behind::start(Mode::Session, |_| ());
+    let idle = || {
+        let all = ["client_idle_timeout", "server_lifetime", "server_idle_timeout"];
+        behind.time_out(&all, "1");
+        // Nothing happens, so there is nothing to wait for but the time.
+        thread::sleep(Duration::from_millis(1_700));
+        behind.time_out(&all, "0");
+    };
     assert_all_places(&unfelt(&behind.flavour(), "time-outs", idle).0);
 }
 
@@ -252,11 +267,13 @@ fn a_pgbouncer_that_is_full_is_waited_for_like_a_full_server() {
 fn a_transaction_that_was_ended_from_behind_fails_with_the_reason() {
     support::require!(pgbouncer);
     for mode in MODES {
-        let behind = Behind::start(mode, |conf| {
-            conf.set("idle_transaction_timeout", "1");
-        });
+        let behind = Behind::start(mode, |_| ());
         behind.database.sql("create table entry (n int); grant all on entry to public");
-        let idle = || behind.no_clients();
+        let idle = || {
+            behind.time_out(&["idle_transaction_timeout"], "1");
+            behind.no_clients();
+            behind.time_out(&["idle_transaction_timeout"], "0");
+        };
         doomed(&behind, &idle, &["FATAL", "idle transaction timeout"]);
         doomed(&behind, &|| behind.terminate(), &["FATAL", "terminating connection"]);
     }

@@ -61,7 +61,7 @@ fn all_gone(sessions: Sessions<'_>) {
 }
 
 fn idled_out<F: Flavour>(server: u16, via: impl Fn(u16) -> F, sessions: Sessions<'_>) {
-    for timeout in ["timeout client 900ms", "timeout server 900ms"] {
+    for timeout in ["timeout client 2s", "timeout server 2s"] {
         let haproxy = Haproxy::with(server, |conf| {
             // Else it keeps the half that nobody has timed out.
             conf.set(timeout).set("timeout client-fin 50ms").set("timeout server-fin 50ms");
