@@ -78,6 +78,18 @@ axis! {
     }
 }
 
+impl Position {
+    /// A statement of a caller is under way, or about to be.
+    pub fn is_work(self) -> bool {
+        matches!(self, Position::Query | Position::Between) || self.is_decided_by_itself()
+    }
+
+    /// What is under way may have its effect, whatever follows.
+    pub fn is_decided_by_itself(self) -> bool {
+        matches!(self, Position::Write | Position::CommitSent | Position::CommitDone)
+    }
+}
+
 /// Whether we can make certificates, and the crate was built to use them.
 pub fn has_tls() -> bool {
     cfg!(feature = "native-tls") && support::certificates::available()

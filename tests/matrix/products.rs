@@ -17,6 +17,8 @@ pub trait Product: Sync {
 
     /// Its name in the table.
     const NAME: &'static str;
+    /// How many connections `statement_timeout` keeps for itself.
+    const RESERVED: u32;
     /// Bytes that it never sends in that place: no message, or the wrong one.
     const NONSENSE: &'static [u8];
     /// The begin of a message.
@@ -79,6 +81,7 @@ impl Postgre {
 impl Product for Postgre {
     type Driver = Postgres;
     const NAME: &'static str = "PostgreSQL";
+    const RESERVED: u32 = 0;
     // No message type, and a length that none can have.
     const NONSENSE: &'static [u8] = &[0; 8];
     const STUMP: &'static [u8] = &[b'T', 0, 0, 1, 0, 0, 1];
@@ -155,6 +158,7 @@ impl Maria {
 impl Product for Maria {
     type Driver = MySql;
     const NAME: &'static str = "MariaDB";
+    const RESERVED: u32 = 1;
     // A good OK packet, were its sequence number not that of none that is awaited.
     const NONSENSE: &'static [u8] = &[7, 0, 0, 0xaa, 0, 0, 0, 2, 0, 0, 0];
     const STUMP: &'static [u8] = &[40, 0, 0, 1, 0, 0];

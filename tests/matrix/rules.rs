@@ -10,10 +10,10 @@ use std::time::Duration;
 pub const PING: Duration = Duration::from_millis(300);
 /// How long an attempt to connect may take.
 pub const CONNECT: Duration = Duration::from_secs(1);
-/// When a stalled statement is cut off from outside.
-pub const CUT: Duration = Duration::from_millis(400);
-/// The caller's own clock may have started later than that of the cut.
-const CUT_AT_LEAST: Duration = Duration::from_millis(200);
+/// How long a statement may take, from its beginning.
+pub const STATEMENT: Duration = Duration::from_millis(400);
+/// How long it may go on after that.
+pub const CANCEL: Duration = Duration::from_millis(200);
 /// How much later each answer comes under `Delay`.
 pub const LATE: Duration = Duration::from_millis(40);
 /// How much longer than its bound anything may take on a loaded computer.
@@ -81,11 +81,11 @@ pub fn of(cell: Cell) -> Rule {
         Position::CheckIn if silent => rule(Told::Ok, PING, &[Dirty]),
         Position::CheckIn => rule(Told::Ok, AT_ONCE, IN_USE),
         // Work was under way: an error, of the class that leaves the truth open where
-        // the server may have done it.
-        Position::Query | Position::Between if silent => rule(Told::Failed, CUT_AT_LEAST, IN_USE),
+        // the server may have done it. What is silent is ended by its time-out.
+        Position::Query | Position::Between if silent => rule(Told::Failed, STATEMENT, TIMED_OUT),
         Position::Query | Position::Between => rule(Told::Failed, AT_ONCE, IN_USE),
         Position::Write | Position::CommitSent | Position::CommitDone if silent => {
-            rule(Told::Unknown, CUT_AT_LEAST, IN_USE)
+            rule(Told::Unknown, STATEMENT, TIMED_OUT)
         }
         Position::Write | Position::CommitSent | Position::CommitDone => {
             rule(Told::Unknown, AT_ONCE, IN_USE)
@@ -102,3 +102,5 @@ pub fn of(cell: Cell) -> Rule {
 
 /// A connection that broke in somebody's hands.
 const IN_USE: &[CloseReason] = &[Broken, Dirty, ServerClosed, ConnectionReset];
+/// A connection whose statement was not answered in time.
+const TIMED_OUT: &[CloseReason] = &[StatementTimeout];

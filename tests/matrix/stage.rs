@@ -3,7 +3,7 @@
 use crate::cell::{Blow, Cell, Position};
 use crate::grid::Shown;
 use crate::products::Product;
-use crate::rules::{self, CONNECT, CUT, LATE, PING, Rule, SLACK, Told};
+use crate::rules::{self, CANCEL, CONNECT, LATE, PING, Rule, SLACK, STATEMENT, Told};
 use poolwarden::{Builder, Error, ErrorKind, Pool, Repeat, Usability, Validation};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::mpsc;
@@ -13,7 +13,7 @@ use support::proxy::{Fault, Mode, Proxy, Way};
 use support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(10);
-/// The size of each pool.
+/// How many connections each pool has for work.
 const SIZE: u32 = 2;
 
 /// One cell's pool and proxy.
@@ -58,7 +58,7 @@ fn told(cell: Cell, outcome: &Result<(), Error>) -> Told {
         Err(error) if error.kind() == ErrorKind::Connect => Told::Connect,
         Err(error) if error.kind() == ErrorKind::OutcomeUnknown => Told::Unknown,
         Err(error)
-            if cell.position == Position::Write
+            if cell.position.is_decided_by_itself()
                 && error.fault().repeat() == Repeat::OutcomeUnknown =>
         {
             Told::Unknown
@@ -76,6 +76,13 @@ impl<'a, P: Product> Stage<'a, P> {
         let knobs = knobs.connect_timeout(if cell.is_silent() && opens { CONNECT } else { SOON });
         let knobs = knobs.ping_timeout(if cell.is_silent() { PING } else { SOON });
         let knobs = knobs.close_grace(PING);
+        let knobs = match cell.is_silent() && cell.position.is_work() {
+            true => knobs
+                .max_size(SIZE + P::RESERVED)
+                .statement_timeout(STATEMENT)
+                .cancel_timeout(CANCEL),
+            false => knobs,
+        };
         let knobs = match cell.position {
             Position::Idle => knobs.ping_after(PING / 6),
             Position::CheckOut => knobs.validation(Validation::AlwaysPing),
@@ -145,23 +152,8 @@ impl<'a, P: Product> Stage<'a, P> {
             assert!(eventually(SOON, || self.proxy.held(0) > 0), "nothing came to hold");
             self.proxy.set_mode(Mode::Pass);
             self.strike();
-            self.rescue(&reported)
+            reported.recv_timeout(SOON + SLACK).expect("the caller is told")
         })
-    }
-
-    /// Waits for the caller; cuts off a stalled statement, which nothing else ends.
-    fn rescue(&self, reported: &mpsc::Receiver<Seen>) -> Seen {
-        let deadline_of_ours = matches!(
-            self.cell.position,
-            Position::CheckOut | Position::CheckIn | Position::Connecting | Position::Handshake
-        );
-        if self.cell.is_silent() && !deadline_of_ours {
-            if let Ok(early) = reported.recv_timeout(CUT) {
-                return early;
-            }
-            self.proxy.apply_to(0, &Fault::Rst);
-        }
-        reported.recv_timeout(SOON + SLACK).expect("the caller is told")
     }
 
     fn between(&self) -> Seen {
@@ -170,7 +162,7 @@ impl<'a, P: Product> Stage<'a, P> {
             let (report, reported) = mpsc::channel();
             let work = || P::transact(&self.pool, self.key, &|| self.strike(), &|| ());
             scope.spawn(move || drop(report.send(timed(work))));
-            self.rescue(&reported)
+            reported.recv_timeout(SOON + SLACK).expect("the caller is told")
         })
     }
 
@@ -266,7 +258,7 @@ impl<'a, P: Product> Stage<'a, P> {
             }
         };
         let books = self.pool.snapshot();
-        let allowed = SIZE as usize + books.abandoned as usize;
+        let allowed = (SIZE + P::RESERVED + books.abandoned) as usize;
         let live = self.proxy.live();
         ensure(live <= allowed, || format!("{live} are open on the wire"))?;
         drop(all);
@@ -274,7 +266,7 @@ impl<'a, P: Product> Stage<'a, P> {
         let balanced = eventually(SOON, || {
             let books = self.pool.snapshot();
             books.open == books.idle
-                && books.open <= SIZE
+                && books.open <= SIZE + P::RESERVED
                 && (books.in_use, books.pending, books.closing, books.waiting) == (0, 0, 0, 0)
         });
         ensure(balanced, || "the books do not balance".to_owned())
