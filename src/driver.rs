@@ -188,6 +188,20 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
+    /// Names the session as the server does, for whoever reads its log. Default: no
+    /// name.
+    fn server_process(&self, connection: &Self::Connection, side: &Self::Side) -> Option<u64> {
+        let _ = (connection, side);
+        None
+    }
+
+    /// Tells how far the work on a connection has come, without I/O. Default: it
+    /// cannot be told.
+    fn progress(&self, side: &Self::Side) -> Option<Progress> {
+        let _ = side;
+        None
+    }
+
     /// Reads the server's words from an error that a ping returned. Default: none.
     fn words_of(&self, error: &BoxError) -> Option<Words> {
         let _ = error;
@@ -281,6 +295,16 @@ pub trait Driver: Send + Sync + 'static {
     fn cancelling_takes_a_session(&self) -> bool {
         false
     }
+}
+
+/// How far the work on one connection has come, as totals since it was opened; two of
+/// them tell what was done in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Requests to do something that were sent, whatever came of them.
+    pub sent: u64,
+    /// How often something may have been committed.
+    pub committed: u64,
 }
 
 /// How a connection can be looked at without a round trip.

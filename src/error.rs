@@ -38,6 +38,31 @@ struct Inner {
     source: Option<Source>,
     /// What is known of the fault beyond what kind and source tell.
     fault: Option<Fault>,
+    connection: Option<ConnectionIdentity>,
+    attempts: u32,
+}
+
+/// Which connection it was, for whoever looks it up in a server's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionIdentity {
+    /// The pool's name.
+    pub pool: String,
+    /// The connection's number, as log lines and events name it.
+    pub number: u64,
+    /// The server's own number of the session: PostgreSQL's process id, or MySQL's
+    /// connection id; `None` where the driver does not tell.
+    pub server_process: Option<u64>,
+}
+
+impl fmt::Display for ConnectionIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pool {}: connection {}", self.pool, self.number)?;
+        match self.server_process {
+            Some(id) => write!(f, " (server process {id})"),
+            None => Ok(()),
+        }
+    }
 }
 
 enum Source {
@@ -78,8 +103,17 @@ impl fmt::Display for Levels {
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         let message = message.into();
-        let (levels, waited, down_for, source, fault) = (None, None, None, None, None);
-        Error(Box::new(Inner { kind, message, levels, waited, down_for, source, fault }))
+        Error(Box::new(Inner {
+            kind,
+            message,
+            levels: None,
+            waited: None,
+            down_for: None,
+            source: None,
+            fault: None,
+            connection: None,
+            attempts: 1,
+        }))
     }
 
     pub(crate) fn config(message: impl Into<String>) -> Error {
@@ -157,7 +191,36 @@ impl Error {
         self
     }
 
+    pub(crate) fn with_connection(mut self, connection: ConnectionIdentity) -> Error {
+        self.0.connection = Some(connection);
+        self
+    }
+
+    /// Adds what else is known of the cause, and what follows from it.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn explained(mut self, more: &str, fault: Fault) -> Error {
+        use std::fmt::Write as _;
+        let _ = write!(self.0.message, "; {more}");
+        self.with_fault(fault)
+    }
+
+    /// The same error of a connection that was lost while the server may have done
+    /// the work.
+    pub(crate) fn into_unknown(mut self, connection: ConnectionIdentity, when: &str) -> Error {
+        let fault = self.fault().with_repeat(Repeat::OutcomeUnknown);
+        self.0.message = format!(
+            "{connection} was lost {when}: what was sent may or may not have been done: {}",
+            self.0.message
+        );
+        self.0.kind = ErrorKind::OutcomeUnknown;
+        self.with_connection(connection).with_fault(fault)
+    }
+
+    pub(crate) fn with_attempts(mut self, attempts: u32) -> Error {
+        self.0.attempts = attempts;
+        self
+    }
+
     pub(crate) fn with_fault(mut self, fault: Fault) -> Error {
         self.0.fault = Some(fault);
         self
@@ -205,7 +268,7 @@ impl Error {
                 Usability::Broken,
                 Repeat::OutcomeUnknown,
             )),
-            ErrorKind::Driver | ErrorKind::Caller => {
+            ErrorKind::RetriesExhausted | ErrorKind::Driver | ErrorKind::Caller => {
                 let class = if self.0.kind == ErrorKind::Caller {
                     FaultClass::Caller
                 } else {
@@ -233,6 +296,17 @@ impl Error {
     /// Tells how long the caller had waited, for errors of a check-out.
     pub fn waited(&self) -> Option<Duration> {
         self.0.waited
+    }
+
+    /// Returns which connection was lost, for
+    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown).
+    pub fn connection(&self) -> Option<&ConnectionIdentity> {
+        self.0.connection.as_ref()
+    }
+
+    /// Returns how many attempts were made; 1 where no policy asked for more.
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
     }
 
     /// Tells for how long no connection could be opened, if that was known when the

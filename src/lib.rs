@@ -121,11 +121,11 @@ pub use crate::config::{Knobs, Validation};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub use crate::credentials::Credentials;
 pub use crate::driver::{
-    Attempt, Cancelled, Canceller, Driver, Expired, Gauge, Link, Request, Unsolicited,
+    Attempt, Cancelled, Canceller, Driver, Expired, Gauge, Link, Progress, Request, Unsolicited,
 };
 pub use crate::error::{
-    BoxError, Classify, ConnectError, ConnectFault, Error, ErrorKind, Fault, FaultClass, Levels,
-    Phase, Repeat, Result, Usability, fault_of,
+    BoxError, Classify, ConnectError, ConnectFault, ConnectionIdentity, Error, ErrorKind, Fault,
+    FaultClass, Levels, Phase, Repeat, Result, Usability, fault_of,
 };
 pub use crate::guard::{CancelHandle, PooledConnection};
 pub use crate::limits::ServerLimits;
@@ -137,6 +137,7 @@ pub use crate::observe::{
 pub use crate::pool::Pool;
 pub use crate::r2d2::{Foreign, ManagedConnection, Manager};
 pub use crate::reset::{Cleaned, Handling, Leftovers, Reset};
+pub use crate::retry::RetryPolicy;
 pub use crate::role::Role;
 pub use crate::secret::Secret;
 pub use crate::settings::{FromSettings, Settings, System};
@@ -148,5 +149,7 @@ pub use crate::tls::{ChannelBinding, ClientIdentity, SslMode, SslNegotiation, Tl
 pub use crate::mysql::MySql;
 #[cfg(feature = "postgres")]
 pub use crate::postgres::{Pooler, Postgres};
+#[cfg(feature = "mysql")]
+pub use crate::query::MySqlTransaction;
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::Sqlite;

@@ -163,6 +163,11 @@ impl<D: Driver> Managed<D> {
         self.parts.as_ref().map(|parts| &parts.side)
     }
 
+    /// What the driver gave us, until it is closed.
+    pub(crate) fn parts(&self) -> Option<&Parts<D>> {
+        self.parts.as_ref()
+    }
+
     pub(crate) fn id(&self) -> u64 {
         self.id
     }

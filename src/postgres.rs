@@ -23,6 +23,7 @@ mod security;
 mod side;
 mod statements;
 mod stream;
+mod tally;
 mod unix;
 mod unnamed;
 mod wire;

@@ -8,7 +8,10 @@
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod repeat;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod work;
+
+#[cfg(feature = "mysql")]
+pub use mysql::MySqlTransaction;

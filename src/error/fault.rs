@@ -133,6 +133,12 @@ impl Fault {
         self.repeat
     }
 
+    /// The same answers for a failure of another class.
+    #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
+    pub(crate) const fn of_class(self, class: FaultClass) -> Fault {
+        Fault { class, ..self }
+    }
+
     /// The same failure, of which more is known about the work.
     pub(crate) const fn with_repeat(self, repeat: Repeat) -> Fault {
         Fault { repeat, ..self }
@@ -188,6 +194,10 @@ impl Fault {
 impl FaultClass {
     /// What an error of this class means when a statement met it on a connection that
     /// lives on; one that ends the session says so by other means.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
+        allow(dead_code)
+    )]
     pub(crate) const fn of_statement(self) -> Fault {
         let (connection, repeat) = match self {
             FaultClass::ReadOnly => (Usability::Suspect, Repeat::RolledBack),

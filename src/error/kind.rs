@@ -34,7 +34,12 @@ pub enum ErrorKind {
     RowLimit,
     /// A query that must return one row returned none or several.
     RowCount,
-    /// The connection was lost while the server may have committed.
+    /// The connection was lost while the server may have done the work: during
+    /// COMMIT, or during a write outside of a transaction.
+    ///
+    /// [`Error::connection`] tells which connection it was.
+    ///
+    /// [`Error::connection`]: crate::Error::connection
     OutcomeUnknown,
     /// The pool's `statement_timeout` cancelled a statement; the connection lives on.
     ///
@@ -43,6 +48,9 @@ pub enum ErrorKind {
     /// A statement went on after the pool's `statement_timeout` and a cancel, and its
     /// connection was shut down: it may go on in the server, and may have its effect.
     StatementAbandoned,
+    /// Every attempt that a [`RetryPolicy`](crate::RetryPolicy) allowed has failed; the
+    /// source is the error of the last one.
+    RetriesExhausted,
     /// A request to cancel a statement could not be carried out; it may run on.
     Cancel,
     /// The caller's own error, from [`Error::caller`](crate::Error::caller).

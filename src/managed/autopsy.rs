@@ -6,8 +6,15 @@ use super::Managed;
 use super::check::{Discard, Look, judge};
 use crate::driver::{Driver, Link};
 use crate::liveness::{self, PeekBuffer, Verdict};
+use crate::observe::CloseReason;
 
 impl<D: Driver> Managed<D> {
+    /// Why a connection is closed that its borrower has lost.
+    #[cold]
+    pub(crate) fn lost(&self) -> Discard {
+        self.autopsy(Discard::planned(CloseReason::Broken))
+    }
+
     /// Replaces a finding of the check-in by the cause, if one can be told.
     ///
     /// Never after a shutdown of ours: the kernel would report it as the end.

@@ -452,6 +452,10 @@ impl Driver for MySql {
         Unsolicited::Discard
     }
 
+    fn server_process(&self, connection: &Conn, _: &Side) -> Option<u64> {
+        Some(connection.connection_id().into())
+    }
+
     fn canceller(&self, connection: &Conn, side: &Side) -> Option<Canceller> {
         Some(Canceller::Remote(control::killer(self, connection, &side.place)))
     }

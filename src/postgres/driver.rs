@@ -9,7 +9,7 @@ use super::statements::Statements;
 use super::{asynchrony, cancel, cleaning, configure, hosts, limits, unix, words};
 use crate::config::Knobs;
 use crate::credentials::{Credentials, Login};
-use crate::driver::{Attempt, Canceller, Driver, Gauge, Link, Unsolicited};
+use crate::driver::{Attempt, Canceller, Driver, Gauge, Link, Progress, Unsolicited};
 use crate::error::fault::postgres as fault;
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
 use crate::limits::ServerLimits;
@@ -401,6 +401,14 @@ impl Driver for Postgres {
 
     fn parting_words(&self, side: &Side) -> Option<Words> {
         side.fatal()
+    }
+
+    fn server_process(&self, _: &Client, side: &Side) -> Option<u64> {
+        side.server_process()
+    }
+
+    fn progress(&self, side: &Side) -> Option<Progress> {
+        side.progress()
     }
 
     fn words_of(&self, error: &BoxError) -> Option<Words> {

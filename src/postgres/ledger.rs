@@ -1,6 +1,7 @@
 //! What the stream of one connection tells about it, at no cost in round trips:
 //! the state of its transaction, what is still owed, the last fatal error.
 
+use super::tally::Tally;
 use super::words;
 use crate::driver::Gauge;
 use crate::observe::Words;
@@ -26,6 +27,7 @@ pub(super) struct Ledger {
     gauge: OnceLock<Arc<dyn Gauge>>,
     /// What one message prepares under a name may not be there for the next.
     names_are_unsafe: AtomicBool,
+    tally: Tally,
 }
 
 /// How a session was left, as far as the stream tells.
@@ -53,6 +55,7 @@ impl Ledger {
             ended: AtomicBool::new(false),
             gauge: OnceLock::new(),
             names_are_unsafe: AtomicBool::new(false),
+            tally: Tally::default(),
         }
     }
 
@@ -65,6 +68,10 @@ impl Ledger {
             if let Some(gauge) = self.gauge.get().filter(|_| owed == 0) {
                 gauge.sent();
             }
+        }
+        // Query, Execute, FunctionCall.
+        if matches!(kind, b'Q' | b'E' | b'F') {
+            self.tally.requested();
         }
     }
 
@@ -84,7 +91,8 @@ impl Ledger {
     pub(super) fn received(&self, kind: u8, body: &[u8]) {
         match kind {
             b'Z' => {
-                self.status.store(body.first().copied().unwrap_or(0), Relaxed);
+                let status = body.first().copied().unwrap_or(0);
+                self.tally.ready(self.status.swap(status, Relaxed), status);
                 self.answered();
             }
             // The driver has sent a Sync behind the COPY; the server ignores it while
@@ -99,6 +107,8 @@ impl Ledger {
                 if let Some(words) = words::fatal(body) {
                     *self.fatal.lock() = Some(words);
                     self.ended.store(true, Relaxed);
+                } else if let Some(words) = words::error(body) {
+                    self.tally.failed(words);
                 }
             }
             b'N' => {
@@ -106,6 +116,8 @@ impl Ledger {
                     self.fatal.lock().get_or_insert(words);
                 }
             }
+            // CommandComplete.
+            b'C' => self.tally.completed(),
             _ => {}
         }
     }
@@ -134,9 +146,18 @@ impl Ledger {
         self.names_are_unsafe.load(Relaxed)
     }
 
+    /// Tells whether the server said last that no transaction is open.
+    pub(super) fn has_left_transaction(&self) -> bool {
+        self.status.load(Relaxed) == b'I'
+    }
+
     /// The process that the server named at start-up.
     pub(super) fn process_id(&self) -> Option<i32> {
         self.process_id.get().copied()
+    }
+
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Tells whether the server has said that it ends the session.

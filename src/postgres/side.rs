@@ -2,6 +2,7 @@
 
 use super::ledger::Ledger;
 use super::statements::Statements;
+use crate::driver::Progress;
 use crate::liveness::Descriptor;
 use crate::observe::{Encryption, Protection, Words};
 use std::fmt;
@@ -28,6 +29,25 @@ impl Side {
     /// The error with which the server ended the session, if our stream saw it.
     pub(crate) fn fatal(&self) -> Option<Words> {
         self.ledger.as_ref()?.fatal()
+    }
+
+    /// The error that failed the open transaction, if our stream saw it.
+    pub(crate) fn first_failure(&self) -> Option<Words> {
+        self.ledger.as_ref()?.tally().first_failure()
+    }
+
+    /// Tells whether the server said last that no transaction is open; not over a unix
+    /// socket.
+    pub(crate) fn has_left_transaction(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.has_left_transaction())
+    }
+
+    pub(super) fn progress(&self) -> Option<Progress> {
+        Some(self.ledger.as_ref()?.tally().progress())
+    }
+
+    pub(super) fn server_process(&self) -> Option<u64> {
+        u64::try_from(self.ledger.as_ref()?.process_id()?).ok()
     }
 }
 

@@ -32,6 +32,11 @@ fn next_message(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((*kind, body, rest))
 }
 
+/// Reads the body of any error.
+pub(super) fn error(body: &[u8]) -> Option<Words> {
+    read_fields(b'E', body)
+}
+
 /// Reads the body of an error that ends the session; none for any other error.
 pub(super) fn fatal(body: &[u8]) -> Option<Words> {
     let words = read_fields(b'E', body)?;

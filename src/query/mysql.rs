@@ -1,15 +1,24 @@
 //! Materialized queries and transactions on MySQL and MariaDB.
 
+mod transaction;
+
+pub use transaction::MySqlTransaction;
+
+use super::repeat::repeat;
 use super::work::{self, Ending, Finished, TimeOut};
-use crate::error::{Error, FaultClass, Repeat, fault_of};
+use crate::error::{ConnectionIdentity, Error, ErrorKind, FaultClass, Repeat, Usability, fault_of};
 use crate::guard::PooledConnection;
 use crate::liveness::Descriptor;
 use crate::mysql::MySql;
 use crate::observe::CloseReason;
 use crate::pool::Pool;
+use crate::reset::Reset;
+use crate::retry::RetryPolicy;
 use crate::rows::RowCount;
 use mysql::prelude::{FromRow, Protocol, Queryable};
-use mysql::{Params, QueryResult, Row, Transaction, TxOpts};
+use mysql::{Params, QueryResult, Row};
+use std::panic::Location;
+use transaction::Commit;
 
 type Conn = PooledConnection<MySql>;
 
@@ -119,11 +128,62 @@ impl Pool<MySql> {
     #[track_caller]
     pub fn transaction<T>(
         &self,
-        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
+        work: impl FnOnce(&mut MySqlTransaction<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut connection = work::check_out_for_many(self)?;
         let finished = transact(&mut connection, work);
         work::finish(connection, finished)
+    }
+
+    /// As [`transaction`](Pool::transaction), and again as far as the policy allows.
+    ///
+    /// The closure gets the number of the attempt, from 1. It begins anew each time:
+    /// whatever it does besides its statements must bear to be done again, and it must
+    /// not end the transaction by itself.
+    ///
+    /// Repeated without [`idempotent`](RetryPolicy::idempotent) is what the server has
+    /// rolled back: after a deadlock, also one that the closure overlooked, after a lock
+    /// wait time-out, and after a connection that was lost before COMMIT was sent.
+    ///
+    /// # Blocking
+    ///
+    /// As [`transaction`](Pool::transaction), for every attempt, and for the pauses.
+    ///
+    /// # Errors
+    ///
+    /// As [`transaction`](Pool::transaction), and
+    /// [`RetriesExhausted`](crate::ErrorKind::RetriesExhausted) with the last error as
+    /// its source.
+    ///
+    /// # Panics
+    ///
+    /// A panic of the closure passes through, after a rollback.
+    ///
+    /// ```no_run
+    /// use mysql::prelude::Queryable;
+    /// use poolwarden::{MySql, Pool, RetryPolicy};
+    ///
+    /// let pool = Pool::builder().build(MySql::new("mysql://app@db.example.com/app")?)?;
+    /// pool.transaction_with(RetryPolicy::web(), |tx, _attempt| {
+    ///     tx.exec_drop("update accounts set cents = cents - 100 where id = ?", (1,))?;
+    ///     tx.exec_drop("update accounts set cents = cents + 100 where id = ?", (2,))?;
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), poolwarden::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn transaction_with<T>(
+        &self,
+        policy: RetryPolicy,
+        mut work: impl FnMut(&mut MySqlTransaction<'_>, u32) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let site = Location::caller();
+        repeat(self, policy, |attempt| {
+            let connection = work::check_out_within(self, attempt.patience, site)?;
+            let mut connection = work::for_many(connection);
+            let finished = transact(&mut connection, |tx| work(tx, attempt.number));
+            work::finish(connection, finished)
+        })
     }
 
     #[track_caller]
@@ -134,7 +194,7 @@ impl Pool<MySql> {
         let result = borrow(&mut connection, sql).query_iter(sql);
         let outcome = result.map_err(Stop::Driver);
         let outcome = outcome.and_then(|result| read(result, limit, socket.as_ref(), each));
-        settle(connection, outcome)
+        settle(connection, sql, outcome)
     }
 
     #[track_caller]
@@ -145,7 +205,7 @@ impl Pool<MySql> {
         let result = borrow(&mut connection, sql).exec_iter(sql, params);
         let outcome = result.map_err(Stop::Driver);
         let outcome = outcome.and_then(|result| read(result, limit, socket.as_ref(), each));
-        settle(connection, outcome)
+        settle(connection, sql, outcome)
     }
 }
 
@@ -189,12 +249,12 @@ fn read<P: Protocol>(
 }
 
 /// Gives the connection back, or closes it if it may be out of step.
-fn settle(connection: Conn, outcome: Result<(), Stop>) -> Result<(), Error> {
+fn settle(connection: Conn, sql: &str, outcome: Result<(), Stop>) -> Result<(), Error> {
     match outcome {
         Ok(()) => Ok(()),
         Err(Stop::Driver(error)) => {
             let error = failed("the statement failed", error);
-            Err(work::fail(connection, error, None))
+            Err(work::lone_failure(connection, sql, None, error))
         }
         Err(Stop::Limit(error)) => {
             PooledConnection::abandon(connection, CloseReason::RowLimit);
@@ -203,44 +263,34 @@ fn settle(connection: Conn, outcome: Result<(), Stop>) -> Result<(), Error> {
     }
 }
 
-fn commit_failure(connection: u64, error: mysql::Error) -> Error {
-    match error {
-        // Of one that was stopped nobody says how far it had come.
-        mysql::Error::MySqlError(_)
-            if fault_of(&error).repeat() != Repeat::OutcomeUnknown
-                && fault_of(&error).class() != FaultClass::Cancelled =>
-        {
-            failed("the transaction was rolled back at its commit", error)
-        }
-        error => work::outcome_unknown(connection, error),
-    }
-}
-
 /// Begins, runs the closure, and ends the transaction, whatever happens.
 fn transact<T>(
     connection: &mut Conn,
-    work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
+    work: impl FnOnce(&mut MySqlTransaction<'_>) -> Result<T, Error>,
 ) -> Finished<T> {
-    let id = PooledConnection::id(connection);
+    let identity = work::identity(connection);
     let socket = connection.lease().managed().socket_copy();
     let time_out = TimeOut::of(connection);
-    let mut transaction = match connection.start_transaction(TxOpts::default()) {
+    let is_reset = connection.lease().warden().config().reset != Reset::None;
+    let mut transaction = match MySqlTransaction::begin(connection, is_reset) {
         Ok(transaction) => transaction,
         Err(error) => {
-            let error = failed("the transaction could not begin", error);
-            return Finished { outcome: Ok(Err(error)), close: Some(CloseReason::Broken) };
+            let error = work::unbegun(failed("the transaction could not begin", error));
+            let close = (!is_gone(&error)).then_some(CloseReason::Dirty);
+            return Finished { outcome: Ok(Err(error)), close };
         }
     };
     match work::run(|| work(&mut transaction)) {
+        Ending::Commit(_) if let Some(doom) = transaction.doom() => {
+            let error = Error::driver("nothing was committed", doom.refusal());
+            left_by(transaction, error, identity, |tx| roll_back(tx, socket, &time_out))
+        }
         Ending::Commit(value) => match transaction.commit() {
-            Ok(()) => Finished { outcome: Ok(Ok(value)), close: None },
-            Err(error) => Finished {
-                outcome: Ok(Err(commit_failure(id, error))),
-                close: Some(CloseReason::Dirty),
-            },
+            Commit::Done => Finished { outcome: Ok(Ok(value)), close: None },
+            failed => commit_failed(failed, identity),
         },
         Ending::Rollback(error) => {
-            Finished { outcome: Ok(Err(error)), close: roll_back(transaction, socket, &time_out) }
+            left_by(transaction, error, identity, |tx| roll_back(tx, socket, &time_out))
         }
         Ending::Unwind(payload) => {
             Finished { outcome: Err(payload), close: roll_back(transaction, socket, &time_out) }
@@ -248,23 +298,71 @@ fn transact<T>(
     }
 }
 
+/// The commit failed: the connection is closed, which rolls back what is still open.
+fn commit_failed<T>(commit: Commit, identity: ConnectionIdentity) -> Finished<T> {
+    let error = match commit {
+        // Something in it committed by itself, or an error was dropped unread.
+        Commit::Over => Error::new(
+            ErrorKind::Driver,
+            "the transaction was over before its commit, which a statement in it must have done",
+        )
+        .into_unknown(identity, "to its transaction"),
+        Commit::Failed(error) => match (fault_of(&error).repeat(), fault_of(&error).class()) {
+            // Of one that was stopped nobody says how far it had come.
+            (Repeat::OutcomeUnknown, _) | (_, FaultClass::Cancelled) => {
+                failed("COMMIT failed", error).into_unknown(identity, "during COMMIT")
+            }
+            _ => failed("the transaction was rolled back at its commit", error),
+        },
+        Commit::Done => unreachable!("bug: a commit that went well has failed"),
+    };
+    let close = (!is_gone(&error)).then_some(CloseReason::Dirty);
+    Finished { outcome: Ok(Err(error)), close }
+}
+
+/// The closure has failed: nothing stands that was not committed by a statement in it.
+fn left_by<T>(
+    transaction: MySqlTransaction<'_>,
+    error: Error,
+    identity: ConnectionIdentity,
+    roll_back: impl FnOnce(MySqlTransaction<'_>) -> Option<CloseReason>,
+) -> Finished<T> {
+    let (doom, stands) = (transaction.doom().cloned(), transaction.has_ended());
+    let is_lost = doom.as_ref().is_some_and(|doom| doom.fault().connection() == Usability::Broken);
+    let close = if is_lost { None } else { roll_back(transaction) };
+    let fault = match &doom {
+        Some(doom) if error.fault().class() == FaultClass::Doomed => doom.fault(),
+        _ => error.fault(),
+    };
+    let error = match (fault.repeat(), is_lost) {
+        (Repeat::Permanent, _) => error,
+        (_, true) if stands => error.into_unknown(identity, "after a statement that commits"),
+        // The server rolls back what it was not told to commit.
+        (_, true) => error.with_fault(fault.with_repeat(Repeat::RolledBack)),
+        (_, false) if stands => error.with_fault(fault.with_repeat(Repeat::OutcomeUnknown)),
+        (_, false) => error.with_fault(fault),
+    };
+    let close = if is_lost && !is_gone(&error) { Some(CloseReason::Broken) } else { close };
+    Finished { outcome: Ok(Err(error)), close }
+}
+
+fn is_gone(error: &Error) -> bool {
+    error.fault().connection() == Usability::Broken
+}
+
 /// Rolls back within its bound; returns why the connection must be closed if that
 /// did not work.
 fn roll_back(
-    transaction: Transaction<'_>,
+    mut transaction: MySqlTransaction<'_>,
     socket: Option<Descriptor>,
     time_out: &TimeOut,
 ) -> Option<CloseReason> {
     if !time_out.lift() {
-        // Its drop would roll back: closing does that as well.
-        if let Some(socket) = socket {
-            socket.abort();
-        }
         return Some(CloseReason::Dirty);
     }
     let rolled_back = match socket {
-        Some(socket) => work::bounded(socket, || transaction.rollback()),
-        None => transaction.rollback(),
+        Some(socket) => work::bounded(socket, || transaction.roll_back()),
+        None => transaction.roll_back(),
     };
     rolled_back.is_err().then_some(CloseReason::Dirty)
 }

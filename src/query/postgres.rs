@@ -1,18 +1,22 @@
 //! Materialized queries and transactions on PostgreSQL.
 
+use super::repeat::repeat;
 use super::work::{self, Ending, Finished};
 use crate::config::Config;
-use crate::error::{Error, fault};
+use crate::driver::Progress;
+use crate::error::{Error, Fault, FaultClass, Repeat, Usability, fault};
 use crate::guard::PooledConnection;
 use crate::managed::Discard;
 use crate::observe::{CloseReason, Words};
 use crate::pool::Pool;
 use crate::postgres::{Postgres, Side};
+use crate::retry::RetryPolicy;
 use crate::rows::RowCount;
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
 use postgres::{Client, Row, Statement, Transaction};
+use std::panic::Location;
 
 type Conn = PooledConnection<Postgres>;
 
@@ -52,7 +56,7 @@ impl Pool<Postgres> {
     #[track_caller]
     pub fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
         let mut rows = Vec::new();
-        self.run(sql, params, |row| rows.push(row))?;
+        self.lone(sql, params, |row| rows.push(row))?;
         Ok(rows)
     }
 
@@ -85,7 +89,7 @@ impl Pool<Postgres> {
     /// Runs a statement and returns how many rows it changed.
     #[track_caller]
     pub fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        self.run(sql, params, drop)
+        self.lone(sql, params, drop)
     }
 
     /// Runs a text of several statements without parameters; rows are dropped as
@@ -93,8 +97,9 @@ impl Pool<Postgres> {
     #[track_caller]
     pub fn batch_execute(&self, sql: &str) -> Result<(), Error> {
         let mut connection = work::check_out_for_one(self)?;
+        let before = work::progress(&connection);
         let outcome = connection.own().batch_execute(sql).map_err(Stop::Driver);
-        settle(connection, outcome)
+        settle(connection, sql, before, outcome)
     }
 
     /// Runs a closure in a transaction: commits on `Ok`, rolls back on `Err` and
@@ -125,6 +130,56 @@ impl Pool<Postgres> {
         work::finish(connection, finished)
     }
 
+    /// As [`transaction`](Pool::transaction), and again as far as the policy allows.
+    ///
+    /// The closure gets the number of the attempt, from 1. It begins anew each time:
+    /// whatever it does besides its statements must bear to be done again, and it must
+    /// not end the transaction by itself.
+    ///
+    /// Repeated without [`idempotent`](RetryPolicy::idempotent) is what the server has
+    /// rolled back: after a serialization failure or a deadlock, also one that the
+    /// closure overlooked, and after a connection that was lost before COMMIT was sent.
+    ///
+    /// # Blocking
+    ///
+    /// As [`transaction`](Pool::transaction), for every attempt, and for the pauses.
+    ///
+    /// # Errors
+    ///
+    /// As [`transaction`](Pool::transaction), and
+    /// [`RetriesExhausted`](crate::ErrorKind::RetriesExhausted) with the last error as
+    /// its source.
+    ///
+    /// # Panics
+    ///
+    /// A panic of the closure passes through, after a rollback.
+    ///
+    /// ```no_run
+    /// use poolwarden::{Pool, Postgres, RetryPolicy};
+    ///
+    /// let pool = Pool::builder().build(Postgres::new("postgres://app@db.example.com/app")?)?;
+    /// pool.transaction_with(RetryPolicy::web(), |tx, _attempt| {
+    ///     tx.execute("update accounts set cents = cents - 100 where id = $1", &[&1i64])?;
+    ///     tx.execute("update accounts set cents = cents + 100 where id = $1", &[&2i64])?;
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), poolwarden::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn transaction_with<T>(
+        &self,
+        policy: RetryPolicy,
+        mut work: impl FnMut(&mut Transaction<'_>, u32) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let site = Location::caller();
+        repeat(self, policy, |attempt| {
+            let connection = work::check_out_within(self, attempt.patience, site)?;
+            let mut connection = work::for_many(connection);
+            let finished = transact(&mut connection, |tx| work(tx, attempt.number));
+            work::finish(connection, finished)
+        })
+    }
+
     #[track_caller]
     fn first(
         &self,
@@ -132,7 +187,7 @@ impl Pool<Postgres> {
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<(Option<Row>, usize), Error> {
         let (mut first, mut found) = (None, 0);
-        self.run(sql, params, |row| {
+        self.lone(sql, params, |row| {
             found += 1;
             first.get_or_insert(row);
         })?;
@@ -141,7 +196,7 @@ impl Pool<Postgres> {
 
     /// Runs a statement on a connection of the pool; returns the rows changed.
     #[track_caller]
-    fn run(
+    fn lone(
         &self,
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
@@ -149,13 +204,15 @@ impl Pool<Postgres> {
     ) -> Result<u64, Error> {
         let config = self.engine().warden().config();
         let mut connection = work::check_out_for_one(self)?;
+        let mut before = work::progress(&connection);
         let mut outcome = read(&mut connection, config, sql, params, &mut each);
         if let Err(Stop::Spoilt(_)) = outcome {
             PooledConnection::end(connection, Discard::planned(CloseReason::Dirty));
             connection = work::check_out_for_one(self)?;
+            before = work::progress(&connection);
             outcome = read(&mut connection, config, sql, params, &mut each);
         }
-        settle(connection, outcome)
+        settle(connection, sql, before, outcome)
     }
 }
 
@@ -206,13 +263,17 @@ fn execute(
 }
 
 /// Gives the connection back, or closes it if rows may still be coming.
-fn settle<T>(connection: Conn, outcome: Result<T, Stop>) -> Result<T, Error> {
+fn settle<T>(
+    connection: Conn,
+    sql: &str,
+    before: Option<Progress>,
+    outcome: Result<T, Stop>,
+) -> Result<T, Error> {
     match outcome {
         Ok(value) => Ok(value),
         Err(Stop::Driver(error) | Stop::Unstarted(error) | Stop::Spoilt(error)) => {
-            let words = parting_words(&connection);
-            let error = failed("the statement failed", error, words.as_ref());
-            Err(work::fail(connection, error, words))
+            let error = failed("the statement failed", error, parting_words(&connection).as_ref());
+            Err(work::lone_failure(connection, sql, before, error))
         }
         Err(Stop::Limit(error)) => {
             PooledConnection::abandon(connection, CloseReason::RowLimit);
@@ -226,37 +287,82 @@ fn transact<T>(
     connection: &mut Conn,
     work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
 ) -> Finished<T> {
-    let id = PooledConnection::id(connection);
-    let ending = match connection.transaction() {
-        Err(error) => {
-            let error = failed("the transaction could not begin", error, None);
-            return Finished { outcome: Ok(Err(error)), close: None };
-        }
-        Ok(mut transaction) => {
-            let ending = match work::run(|| work(&mut transaction)) {
-                Ending::Commit(value) => Ok((value, commit(&mut transaction))),
-                Ending::Rollback(error) => Err(Ok(error)),
-                Ending::Unwind(payload) => Err(Err(payload)),
-            };
-            // Its drop would end the transaction a second time, without a bound; it
-            // owns nothing else.
-            std::mem::forget(transaction);
-            ending
-        }
-    };
+    let ending = connection.transaction().map(|mut transaction| {
+        let ending = match work::run(|| work(&mut transaction)) {
+            Ending::Commit(value) => Ok((value, commit(&mut transaction))),
+            Ending::Rollback(error) => Err(Ok(error)),
+            Ending::Unwind(payload) => Err(Err(payload)),
+        };
+        // Its drop would end the transaction a second time, without a bound; it
+        // owns nothing else.
+        std::mem::forget(transaction);
+        ending
+    });
     match ending {
-        Ok((value, Ok(()))) => Finished { outcome: Ok(Ok(value)), close: None },
-        Ok((_, Err(error))) if is_told(&error) => {
-            let error = failed("the transaction was rolled back at its commit", error, None);
-            Finished { outcome: Ok(Err(error)), close: roll_back(connection) }
+        Err(error) => {
+            let words = parting_words(connection);
+            let error = failed("the transaction could not begin", error, words.as_ref());
+            Finished { outcome: Ok(Err(work::unbegun(error))), close: None }
         }
-        Ok((_, Err(error))) => {
-            let error = work::outcome_unknown(id, error);
-            Finished { outcome: Ok(Err(error)), close: Some(CloseReason::Broken) }
-        }
-        Err(Ok(error)) => Finished { outcome: Ok(Err(error)), close: roll_back(connection) },
-        Err(Err(payload)) => Finished { outcome: Err(payload), close: roll_back(connection) },
+        Ok(Ok((value, Ok(())))) => Finished { outcome: Ok(Ok(value)), close: None },
+        Ok(Ok((_, Err(error)))) => commit_failed(connection, error),
+        Ok(Err(Ok(error))) => left_by(connection, error),
+        Ok(Err(Err(payload))) => Finished { outcome: Err(payload), close: roll_back(connection) },
     }
+}
+
+/// An error that leaves the session alive is the server's word that it rolled back;
+/// any other leaves open what it did.
+fn commit_failed<T>(connection: &mut Conn, error: postgres::Error) -> Finished<T> {
+    let is_told = error.as_db_error().is_some_and(|error| error.severity() == "ERROR");
+    let words = parting_words(connection);
+    if is_told {
+        let error = failed("the transaction was rolled back at its commit", error, None);
+        let error = with_first_failure(connection, error);
+        return Finished { outcome: Ok(Err(error)), close: roll_back(connection) };
+    }
+    let error = failed("COMMIT failed", error, words.as_ref());
+    let error = error.into_unknown(work::identity(connection), "during COMMIT");
+    let is_gone = error.fault().connection() == Usability::Broken;
+    Finished { outcome: Ok(Err(error)), close: (!is_gone).then_some(CloseReason::Broken) }
+}
+
+/// The closure has failed: nothing that it did on this connection stands.
+fn left_by<T>(connection: &mut Conn, error: Error) -> Finished<T> {
+    let words = parting_words(connection);
+    if !connection.is_closed() && words.is_none() {
+        let error = with_first_failure(connection, error);
+        return Finished { outcome: Ok(Err(error)), close: roll_back(connection) };
+    }
+    // Lost before COMMIT was sent: the server rolls back what it was not told to commit.
+    let fault = words.as_ref().map_or(error.fault(), said);
+    let fault = fault.with_connection(Usability::Broken);
+    let side = connection.lease().managed().side();
+    let error = if fault.repeat() == Repeat::Permanent {
+        error
+    } else if side.is_some_and(Side::has_left_transaction) {
+        error.with_fault(fault).into_unknown(work::identity(connection), "after a COMMIT")
+    } else {
+        let why = words.map_or("the connection was lost".into(), |words| words.to_string());
+        error.explained(&why, fault.with_repeat(Repeat::RolledBack))
+    };
+    let is_told = error.fault().connection() == Usability::Broken;
+    Finished { outcome: Ok(Err(error)), close: (!is_told).then_some(CloseReason::Broken) }
+}
+
+/// What failed the transaction first, where the error only says that it had failed.
+fn with_first_failure(connection: &Conn, error: Error) -> Error {
+    if error.fault().class() != FaultClass::Doomed {
+        return error;
+    }
+    let first = connection.lease().managed().side().and_then(Side::first_failure);
+    let Some(first) = first else { return error };
+    let fault = fault::postgres::by_code("ERROR", &first.code, &first.text);
+    error.explained(&format!("it had failed before: {first}"), fault)
+}
+
+fn said(words: &Words) -> Fault {
+    fault::postgres::by_code("FATAL", &words.code, &words.text)
 }
 
 /// Commits in one round trip, and only a transaction that has not failed.
@@ -266,12 +372,6 @@ fn transact<T>(
 /// fails in that case, and the server then ignores the rest of the message.
 fn commit(transaction: &mut Transaction<'_>) -> Result<(), postgres::Error> {
     transaction.batch_execute("select 1; commit")
-}
-
-/// An error that leaves the session alive is the server's word that it rolled
-/// back; any other leaves open what it did.
-fn is_told(error: &postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|error| error.severity() == "ERROR")
 }
 
 /// Rolls back within its bound; returns why the connection must be closed if that
@@ -298,10 +398,9 @@ fn parting_words(connection: &Conn) -> Option<Words> {
 fn failed(what: &str, error: postgres::Error, words: Option<&Words>) -> Error {
     let (text, fault) = match (error.code(), words) {
         (Some(code), _) => (format!("{what} (SQLSTATE {})", code.code()), None),
-        (None, Some(words)) => (
-            format!("{what} (SQLSTATE {}, {})", words.code, words.text),
-            Some(fault::postgres::by_code("FATAL", &words.code, &words.text)),
-        ),
+        (None, Some(words)) => {
+            (format!("{what} (SQLSTATE {}, {})", words.code, words.text), Some(said(words)))
+        }
         (None, None) => (what.to_owned(), None),
     };
     let failed = Error::driver(text, error);

@@ -1,13 +1,16 @@
 //! Materialized queries and transactions on SQLite.
 
+use super::repeat::repeat;
 use super::work::{self, Ending, Finished, TimeOut};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::guard::PooledConnection;
 use crate::observe::CloseReason;
 use crate::pool::Pool;
+use crate::retry::RetryPolicy;
 use crate::rows::RowCount;
 use crate::sqlite::Sqlite;
 use rusqlite::{Params, Row, Transaction, TransactionBehavior};
+use std::panic::Location;
 
 /// Queries that give the connection back before they return.
 ///
@@ -98,6 +101,41 @@ impl Pool<Sqlite> {
         let finished = transact(&mut connection, work);
         work::finish(connection, finished)
     }
+
+    /// As [`transaction`](Pool::transaction), and again as far as the policy allows.
+    ///
+    /// The closure gets the number of the attempt, from 1. It begins anew each time:
+    /// whatever it does besides its statements must bear to be done again, and it must
+    /// not end the transaction by itself. Repeated is what another connection's lock
+    /// stood against (`SQLITE_BUSY`, `SQLITE_LOCKED`): all of it was rolled back.
+    ///
+    /// # Blocking
+    ///
+    /// As [`transaction`](Pool::transaction), for every attempt, and for the pauses.
+    ///
+    /// # Errors
+    ///
+    /// As [`transaction`](Pool::transaction), and
+    /// [`RetriesExhausted`](crate::ErrorKind::RetriesExhausted) with the last error as
+    /// its source.
+    ///
+    /// # Panics
+    ///
+    /// A panic of the closure passes through, after a rollback.
+    #[track_caller]
+    pub fn transaction_with<T>(
+        &self,
+        policy: RetryPolicy,
+        mut work: impl FnMut(&mut Transaction<'_>, u32) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let site = Location::caller();
+        repeat(self, policy, |attempt| {
+            let connection = work::check_out_within(self, attempt.patience, site)?;
+            let mut connection = work::for_many(connection);
+            let finished = transact(&mut connection, |tx| work(tx, attempt.number));
+            work::finish(connection, finished)
+        })
+    }
 }
 
 fn read<T, P: Params>(
@@ -119,7 +157,7 @@ fn read<T, P: Params>(
 }
 
 fn settle<T>(connection: PooledConnection<Sqlite>, outcome: Result<T, Error>) -> Result<T, Error> {
-    outcome.map_err(|error| work::fail(connection, error, None))
+    outcome.map_err(|error| work::lone_failure(connection, "", None, error))
 }
 
 /// Begins, runs the closure, and ends the transaction, whatever happens.
@@ -132,6 +170,13 @@ fn transact<T>(
     let outcome = match connection.transaction_with_behavior(immediate) {
         Err(error) => Ok(Err(failed(error))),
         Ok(mut transaction) => match work::run(|| work(&mut transaction)) {
+            // Some errors end a transaction (SQLite documentation, "Response To Errors
+            // Within A Transaction"): what followed was not part of one.
+            Ending::Commit(_) if transaction.is_autocommit() => Ok(Err(Error::new(
+                ErrorKind::Driver,
+                "the transaction was over before its commit: SQLite rolled it back after an \
+                 error that was overlooked, or a statement in it ended it",
+            ))),
             Ending::Commit(value) => Ok(transaction.commit().map(|()| value).map_err(failed)),
             Ending::Rollback(error) => {
                 time_out.end();

@@ -1,32 +1,42 @@
 //! What the queries of all drivers share.
 
-use crate::driver::Driver;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-use crate::error::BoxError;
-use crate::error::{Error, ErrorKind, Fault, FaultClass, Usability};
+use crate::driver::{Driver, Progress};
+use crate::engine::Blocking;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+use crate::error::Repeat;
+use crate::error::{ConnectionIdentity, Error, ErrorKind, Fault, FaultClass, Usability};
 use crate::fence::fence;
 use crate::guard::PooledConnection;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 use crate::liveness::Descriptor;
-use crate::managed::{Brake, Discard, Stopped};
-use crate::observe::{CloseReason, Words};
+use crate::managed::{Brake, Discard, Parts, Stopped};
+use crate::observe::CloseReason;
 use crate::pool::Pool;
 use crate::role::Role;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 use crate::watchdog;
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Checks out a connection for work on this thread.
 ///
 /// Unlike `get`, this is refused inside an async runtime even if a connection is
 /// idle: the statement itself would block, or panic in the driver.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 #[track_caller]
 pub(super) fn check_out<D: Driver>(pool: &Pool<D>) -> Result<PooledConnection<D>, Error> {
+    let timeout = pool.engine().warden().config().checkout_timeout;
+    check_out_within(pool, timeout, Location::caller())
+}
+
+/// The same within this time, for work that was begun at this place.
+pub(super) fn check_out_within<D: Driver>(
+    pool: &Pool<D>,
+    timeout: Duration,
+    site: &'static Location<'static>,
+) -> Result<PooledConnection<D>, Error> {
     let driver = pool.driver();
     if !fence(|| driver.may_block_here()).unwrap_or(true) {
         let text = format!(
@@ -36,7 +46,8 @@ pub(super) fn check_out<D: Driver>(pool: &Pool<D>) -> Result<PooledConnection<D>
         );
         return Err(Error::new(ErrorKind::AsyncContext, text));
     }
-    pool.get()
+    let lease = pool.engine().check_out(timeout, Blocking::IfAllowed, site)?;
+    Ok(PooledConnection::new(lease))
 }
 
 /// Checks out a connection and counts the time of what is done with it.
@@ -53,11 +64,15 @@ pub(super) fn check_out_for_one<D: Driver>(pool: &Pool<D>) -> Result<PooledConne
 /// one where the driver's stream shows them, else that of them all.
 #[track_caller]
 pub(super) fn check_out_for_many<D: Driver>(pool: &Pool<D>) -> Result<PooledConnection<D>, Error> {
-    let connection = check_out(pool)?;
+    check_out(pool).map(for_many)
+}
+
+/// Counts the time of what is done with a connection, as for a transaction.
+pub(super) fn for_many<D: Driver>(connection: PooledConnection<D>) -> PooledConnection<D> {
     if let Some(brake) = connection.lease().managed().brake() {
         brake.begin_unless_gauged();
     }
-    Ok(connection)
+    connection
 }
 
 /// The time-out of a borrow, which must be over before a rollback.
@@ -83,26 +98,8 @@ impl TimeOut {
     }
 }
 
-/// Gives the connection back after a statement that failed, and tells of the time-out
-/// if that was the cause.
-pub(super) fn fail<D: Driver>(
-    connection: PooledConnection<D>,
-    error: Error,
-    words: Option<Words>,
-) -> Error {
-    let id = PooledConnection::id(&connection);
-    let stopped = TimeOut::of(&connection).end();
-    match stopped {
-        Some(Stopped::ShutDown(_)) => {
-            PooledConnection::abandon(connection, CloseReason::StatementTimeout);
-        }
-        _ => give_back(connection, error.fault(), words),
-    }
-    retell(error, id, stopped, "the statement")
-}
-
 /// Says of a failure that the time-out was its cause, if it was.
-fn retell(error: Error, connection: u64, stopped: Option<Stopped>, what: &str) -> Error {
+pub(super) fn retell(error: Error, connection: u64, stopped: Option<Stopped>, what: &str) -> Error {
     if error.kind() != ErrorKind::Driver {
         return error;
     }
@@ -123,16 +120,77 @@ fn retell(error: Error, connection: u64, stopped: Option<Stopped>, what: &str) -
     }
 }
 
+/// Which connection it is, for the text of an error.
+pub(super) fn identity<D: Driver>(connection: &PooledConnection<D>) -> ConnectionIdentity {
+    let (lease, number) = (connection.lease(), PooledConnection::id(connection));
+    let parts = lease.managed().parts();
+    let ask = |parts: &Parts<D>| {
+        let named = |driver: &D| driver.server_process(&parts.connection, &parts.side);
+        lease.warden().ask(named).ok().flatten()
+    };
+    let pool = lease.warden().name().to_owned();
+    ConnectionIdentity { pool, number, server_process: parts.and_then(ask) }
+}
+
+/// Gives the connection back after a lone statement failed, and says what that means.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+pub(super) fn lone_failure<D: Driver>(
+    connection: PooledConnection<D>,
+    sql: &str,
+    before: Option<Progress>,
+    error: Error,
+) -> Error {
+    let fault = error.fault();
+    let unsent = matches!((before, progress(&connection)), (Some(b), Some(a)) if b.sent == a.sent);
+    let (identity, stopped) = (identity(&connection), TimeOut::of(&connection).end());
+    match stopped {
+        Some(Stopped::ShutDown(_)) => {
+            PooledConnection::abandon(connection, CloseReason::StatementTimeout);
+        }
+        _ => give_back(connection, fault),
+    }
+    let error = retell(error, identity.number, stopped, "the statement");
+    if error.kind() != ErrorKind::Driver
+        || fault.connection() != Usability::Broken
+        || fault.repeat() != Repeat::OutcomeUnknown
+    {
+        error
+    } else if unsent {
+        // The connection was dead before more than a question could be sent.
+        error.with_fault(fault.with_repeat(Repeat::NothingSent))
+    } else if only_reads(sql) {
+        error
+    } else {
+        error.into_unknown(identity, "in the middle of a statement")
+    }
+}
+
+/// Tells of a text whether a statement of it can be meant to read only.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+fn only_reads(sql: &str) -> bool {
+    const READING: &[&str] = &["select", "show", "values", "table", "explain", "describe", "desc"];
+    let text = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    let word = text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+    let single = !sql.trim_end().trim_end_matches(';').contains(';');
+    single && READING.iter().any(|reading| word.eq_ignore_ascii_case(reading))
+}
+
+/// How far the work on this connection has come, if it can be told.
+pub(super) fn progress<D: Driver>(connection: &PooledConnection<D>) -> Option<Progress> {
+    let side = connection.lease().managed().side()?;
+    connection.lease().warden().ask(|driver| driver.progress(side)).ok().flatten()
+}
+
 /// Gives a connection back after an error; closes it if it is gone or out of step, or
 /// if its server takes no writes: then its siblings go as well.
-fn give_back<D: Driver>(mut connection: PooledConnection<D>, fault: Fault, words: Option<Words>) {
+pub(super) fn give_back<D: Driver>(mut connection: PooledConnection<D>, fault: Fault) {
     match (fault.connection(), fault.class()) {
         (Usability::Broken, FaultClass::Protocol) => {
             PooledConnection::abandon(connection, CloseReason::Broken);
         }
         (Usability::Broken, _) => {
-            let silent = || Discard::planned(CloseReason::Broken);
-            PooledConnection::end(connection, words.map_or_else(silent, Words::into_discard));
+            let fate = connection.lease().managed().lost();
+            PooledConnection::end(connection, fate);
         }
         (Usability::Suspect, FaultClass::ReadOnly) if is_of_no_use(&mut connection) => {
             PooledConnection::end(connection, Discard::planned(CloseReason::ReadOnly));
@@ -159,7 +217,18 @@ fn is_of_no_use<D: Driver>(connection: &mut PooledConnection<D>) -> bool {
     true
 }
 
+/// The transaction could not begin: nothing of its work was sent.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) fn unbegun(error: Error) -> Error {
+    let fault = error.fault();
+    match fault.repeat() {
+        Repeat::Permanent => error,
+        _ => error.with_fault(fault.with_repeat(Repeat::NothingSent)),
+    }
+}
+
 /// How the closure of a transaction ended.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(super) enum Ending<T> {
     Commit(T),
     Rollback(Error),
@@ -167,6 +236,7 @@ pub(super) enum Ending<T> {
 }
 
 /// Runs a transaction's closure. A panic is held until the connection is safe.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(super) fn run<T>(work: impl FnOnce() -> Result<T, Error>) -> Ending<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ending::Commit(value),
@@ -176,6 +246,7 @@ pub(super) fn run<T>(work: impl FnOnce() -> Result<T, Error>) -> Ending<T> {
 }
 
 /// What a transaction leaves behind.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(super) struct Finished<T> {
     /// The closure's result, or the panic to go on with.
     pub(super) outcome: Result<Result<T, Error>, Box<dyn Any + Send>>,
@@ -184,6 +255,7 @@ pub(super) struct Finished<T> {
 }
 
 /// Brings the connection to safety, then lets the result, or the panic, go on.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(super) fn finish<D: Driver, T>(
     connection: PooledConnection<D>,
     finished: Finished<T>,
@@ -195,7 +267,7 @@ pub(super) fn finish<D: Driver, T>(
             PooledConnection::abandon(connection, CloseReason::StatementTimeout);
         }
         (_, Some(reason), _) => PooledConnection::abandon(connection, reason),
-        (_, None, Ok(Err(error))) => give_back(connection, error.fault(), None),
+        (_, None, Ok(Err(error))) => give_back(connection, error.fault()),
         (_, None, _) => drop(connection),
     }
     let outcome = finished.outcome.unwrap_or_else(|payload| resume_unwind(payload));
@@ -225,12 +297,21 @@ pub(super) fn row_count(found: usize, expected: &str) -> Error {
     Error::new(ErrorKind::RowCount, format!("the query returned {found} rows, not {expected}"))
 }
 
-/// The connection was lost while the server may have committed.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-pub(super) fn outcome_unknown(connection: u64, cause: impl Into<BoxError>) -> Error {
-    let text = format!(
-        "connection {connection} was lost during COMMIT: the transaction may or may not have \
-         been committed"
-    );
-    Error::new(ErrorKind::OutcomeUnknown, text).with_source(cause)
+#[cfg(all(test, any(feature = "mysql", feature = "postgres")))]
+mod tests {
+    use super::only_reads;
+
+    #[test]
+    fn a_text_is_taken_for_a_write_unless_it_begins_as_a_read() {
+        for reading in ["select 1", " \n(SELECT 1) union (select 2);", "show tables", "values (1)"]
+        {
+            assert!(only_reads(reading), "{reading}");
+        }
+        for writing in ["insert into t values (1)", "with x as (delete from t) select 1", "", "--"]
+        {
+            assert!(!only_reads(writing), "{writing}");
+        }
+        assert!(!only_reads("select 1; delete from t"));
+        assert!(!only_reads("selected"));
+    }
 }

@@ -43,6 +43,7 @@ const WITHIN_A_ROW: &[(&str, &str)] = &[
     ("config", "tcp"),
     ("config", "role"),
     ("cap", "limits"),
+    ("retry", "error"),
     ("rows", "error"),
     ("tls", "error"),
     ("tls", "secret"),

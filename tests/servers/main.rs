@@ -23,6 +23,7 @@ mod limits;
 mod places;
 mod pooled;
 mod proxies;
+mod retry;
 mod rows;
 mod saturation;
 mod secrets;

@@ -5,6 +5,7 @@ use super::{Fault, FaultClass as Class, Repeat, Usability, io};
 use crate::error::ConnectFault;
 use mysql::{DriverError, Error};
 use std::error::Error as _;
+use std::fmt;
 
 /// One entry: the number, a part of the text where the number alone does not tell, the
 /// class, and what is known about connection and work beyond what the class says.
@@ -106,12 +107,56 @@ fn find(number: u16, text: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.0 == number && text.contains(row.1))
 }
 
+/// A transaction that is over, and by what: inside of the driver's own error type, which
+/// is what its methods return.
+#[derive(Clone, Debug)]
+pub(crate) struct Doomed {
+    cause: String,
+    fault: Fault,
+}
+
+impl Doomed {
+    pub(crate) fn new(cause: &Error, fault: Fault) -> Doomed {
+        Doomed { cause: cause.to_string(), fault }
+    }
+
+    /// What the error that ended it means.
+    pub(crate) fn fault(&self) -> Fault {
+        self.fault
+    }
+
+    /// The answer to every statement that follows.
+    pub(crate) fn refusal(&self) -> Error {
+        Error::IoError(std::io::Error::other(self.clone()))
+    }
+}
+
+impl fmt::Display for Doomed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the transaction is over, leave its closure: {}", self.cause)
+    }
+}
+
+impl std::error::Error for Doomed {}
+
+/// Tells whether the server has rolled back the whole transaction, and not only the
+/// statement. MySQL documentation, "InnoDB Error Handling": after a deadlock. What a
+/// lock wait time-out undoes is a matter of the server's configuration.
+pub(crate) fn rolls_back_all(error: &Error) -> bool {
+    fault(error).class() == Class::Conflict
+}
+
 /// Classifies any error of the driver, as one of a statement unless it can only be
 /// one of a connect.
 pub(crate) fn fault(error: &Error) -> Fault {
     match error {
         Error::MySqlError(server) => by_number(server.code, &server.message),
-        Error::IoError(_) => Class::Disconnected.of_statement(),
+        Error::IoError(error) => {
+            match error.get_ref().and_then(|inner| inner.downcast_ref::<Doomed>()) {
+                Some(doom) => doom.fault.of_class(Class::Doomed),
+                None => Class::Disconnected.of_statement(),
+            }
+        }
         // The transport failed, or what came is no packet, or not the next one.
         Error::CodecError(error) => match error.source() {
             Some(cause) if cause.is::<std::io::Error>() => Class::Disconnected.of_statement(),

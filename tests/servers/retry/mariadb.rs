@@ -1,0 +1,250 @@
+//! On MariaDB.
+
+use crate::flavour::{Flavour, My, shared_my};
+use mysql::Conn;
+use mysql::prelude::Queryable;
+use poolwarden::{
+    Error, ErrorKind, FaultClass, MySql, MySqlTransaction, Pool, Repeat, RetryPolicy,
+};
+use std::thread;
+use std::time::Duration;
+use support::mariadb;
+use support::proxy::{Fault, Proxy};
+
+fn counted(pool: &Pool<MySql>, what: &str) -> u64 {
+    let sql = format!("select count(*) from t where n = '{what}'");
+    pool.query_first(&sql).expect("a count").expect("a row")
+}
+
+fn pool_with_tables(flavour: &My) -> Pool<MySql> {
+    let pool = Pool::builder().max_size(4).build(flavour.driver()).expect("a pool");
+    pool.query_drop("create table t (n varchar(20))").expect("a table");
+    pool.query_drop("create table locks (id int primary key, m int)").expect("a table");
+    pool.query_drop("insert into locks values (1, 0), (2, 0)").expect("rows");
+    pool
+}
+
+#[test]
+fn transactions_that_deadlock_are_all_done_exactly_once() {
+    let Some((flavour, _database)) = shared_my() else { return };
+    let pool = pool_with_tables(&flavour);
+    let policy = RetryPolicy::script(Duration::from_secs(60));
+    let again = std::sync::atomic::AtomicU32::new(0);
+    thread::scope(|scope| {
+        for worker in 0..4 {
+            let (pool, again) = (&pool, &again);
+            scope.spawn(move || {
+                let (first, second) = if worker % 2 == 0 { (1, 2) } else { (2, 1) };
+                for _ in 0..20 {
+                    let added = pool.transaction_with(policy, |tx, attempt| {
+                        let add = "update locks set m = m + 1 where id = ?";
+                        tx.exec_drop(add, (first,))?;
+                        tx.exec_drop(add, (second,))?;
+                        again.fetch_add(attempt - 1, std::sync::atomic::Ordering::Relaxed);
+                        Ok(())
+                    });
+                    added.expect("it is done in the end");
+                }
+            });
+        }
+    });
+    let sums: Vec<i32> = pool.query("select m from locks").expect("sums");
+    assert_eq!((sums, pool.snapshot().closed()), (vec![80, 80], 0));
+    println!("{} attempts were repeated", again.into_inner());
+}
+
+/// Brings a transaction into a deadlock in which it is the victim, if the other has
+/// changed more rows; runs the statement that meets it.
+fn deadlocked<T>(
+    url: &str,
+    tx: &mut MySqlTransaction<'_>,
+    meet: impl FnOnce(&mut MySqlTransaction<'_>) -> mysql::Result<T>,
+) -> mysql::Result<T> {
+    let mut other = Conn::new(mysql::Opts::from_url(url).expect("a URL"))?;
+    tx.query_drop("update locks set m = m + 1 where id = 1")?;
+    other.query_drop("start transaction")?;
+    for _ in 0..50 {
+        other.query_drop("insert into t values ('weight')")?;
+    }
+    other.query_drop("update locks set m = m + 1 where id = 2")?;
+    let waits = thread::spawn(move || {
+        let _ = other.query_drop("update locks set m = m + 1 where id = 1");
+        let _ = other.query_drop("rollback");
+    });
+    thread::sleep(Duration::from_millis(200));
+    let outcome = meet(tx);
+    waits.join().expect("no panic");
+    outcome
+}
+
+const MEET: &str = "update locks set m = m + 1 where id = 2";
+
+#[test]
+fn a_transaction_that_a_deadlock_ended_refuses_whatever_follows() {
+    let Some((flavour, database)) = shared_my() else { return };
+    let (pool, url) = (pool_with_tables(&flavour), database.url());
+    let body = |tx: &mut MySqlTransaction<'_>, attempt: u32| {
+        tx.query_drop("insert into t values ('before')")?;
+        if attempt == 1 {
+            let overlooked = deadlocked(&url, tx, |tx| tx.query_drop(MEET));
+            assert!(overlooked.is_err(), "it was chosen as the victim");
+            // All of these would stand outside of the transaction.
+            let refused = tx.query_drop("insert into t values ('after')").expect_err("it is over");
+            assert_eq!(poolwarden::fault_of(&refused).class(), FaultClass::Doomed);
+            assert!(refused.to_string().contains("1213"), "{refused}");
+            assert!(tx.exec_drop("insert into t values (?)", ("after",)).is_err());
+            assert!(tx.prep("select 1").is_err());
+        }
+        Ok(attempt)
+    };
+    let error = pool.transaction(|tx| body(tx, 1)).expect_err("nothing was committed");
+    assert_eq!((error.kind(), error.fault().class()), (ErrorKind::Driver, FaultClass::Conflict));
+    assert_eq!((counted(&pool, "before"), counted(&pool, "after")), (0, 0));
+    let done = pool.transaction_with(RetryPolicy::web().within(Duration::from_secs(20)), body);
+    assert_eq!(done.expect("the second attempt"), 2);
+    assert_eq!((counted(&pool, "before"), counted(&pool, "after")), (1, 0));
+}
+
+#[test]
+fn not_even_what_was_run_behind_its_back_stands_after_a_deadlock() {
+    let Some((flavour, database)) = shared_my() else { return };
+    let (pool, url) = (pool_with_tables(&flavour), database.url());
+    let error = pool.transaction(|tx| {
+        tx.query_drop("insert into t values ('before')")?;
+        // On the driver's own connection nothing refuses, and errors go unseen.
+        let unseen = deadlocked(&url, tx, |tx| (**tx).query_drop(MEET));
+        assert!(unseen.is_err());
+        (**tx).query_drop("insert into t values ('after')")?;
+        Ok(())
+    });
+    let error = error.expect_err("it was over before its commit");
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+    assert_eq!((counted(&pool, "before"), counted(&pool, "after")), (0, 0));
+    // The next borrower has autocommit on again.
+    pool.query_drop("insert into t values ('next')").expect("a row");
+    let auto: Option<u8> = pool.query_first("select @@autocommit").expect("a setting");
+    assert_eq!((auto, counted(&pool, "next")), (Some(1), 1));
+}
+
+#[test]
+fn statements_that_commit_by_themselves_are_let_through() {
+    let Some((flavour, _database)) = shared_my() else { return };
+    let pool = pool_with_tables(&flavour);
+    pool.transaction(|tx| {
+        tx.query_drop("insert into t values ('one')")?;
+        tx.query_drop("create table another (n int)")?;
+        tx.query_drop("insert into another values (1)")?;
+        Ok(())
+    })
+    .expect("it is known to have committed by itself");
+    let rows: Vec<u8> = pool.query("select n from another").expect("rows");
+    assert_eq!((rows, counted(&pool, "one")), (vec![1], 1));
+}
+
+#[test]
+fn an_error_after_the_first_row_is_reported_by_the_transactions_own_methods() {
+    let Some((flavour, _database)) = shared_my() else { return };
+    let pool = pool_with_tables(&flavour);
+    let late = pool.transaction(|tx| {
+        tx.query_drop("select 1; select * from no_such_table")?;
+        Ok(())
+    });
+    assert_eq!(late.expect_err("not swallowed").fault().class(), FaultClass::Statement);
+}
+
+#[test]
+fn a_transaction_lost_before_its_commit_is_done_again_and_once() {
+    let Some((flavour, _database)) = shared_my() else { return };
+    let pool = pool_with_tables(&flavour);
+    let killed = |policy| {
+        pool.transaction_with(policy, |tx, attempt| {
+            tx.query_drop("insert into t values ('row')")?;
+            if attempt == 1 {
+                let _ = tx.query_drop("kill connection_id()");
+                assert!(tx.query_drop("do 1").is_err());
+            }
+            Ok(attempt)
+        })
+    };
+    let error = killed(RetryPolicy::none()).expect_err("it ended itself");
+    assert_eq!((error.kind(), error.fault().repeat()), (ErrorKind::Driver, Repeat::RolledBack));
+    assert_eq!(counted(&pool, "row"), 0);
+    assert_eq!(killed(RetryPolicy::web()).expect("the second does it"), 2);
+    assert_eq!(counted(&pool, "row"), 1);
+}
+
+#[test]
+fn a_loss_during_commit_or_a_lone_write_is_an_unknown_outcome() {
+    support::require!(mariadb);
+    let database = mariadb::shared().fresh_database();
+    let proxy = Proxy::to_port(mariadb::shared().port());
+    let pool = pool_with_tables(&My::new(database.url_via(proxy.port())));
+    let cut = |policy| {
+        pool.transaction_with(policy, |tx, attempt| {
+            tx.query_drop("insert into t values ('row')")?;
+            if attempt == 1 {
+                proxy.apply(&Fault::CutAfter(1));
+            }
+            Ok(attempt)
+        })
+    };
+    let error = cut(RetryPolicy::script(Duration::from_secs(10))).expect_err("lost");
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::OutcomeUnknown, 1), "{error}");
+    let identity = error.connection().expect("which one it was");
+    assert!(identity.server_process.is_some(), "{identity}");
+    assert_eq!(cut(RetryPolicy::web().idempotent()).expect("done again"), 2);
+    let write = pool.query_drop("insert into t values ('row'); kill connection_id()");
+    let write = write.expect_err("it ended itself");
+    assert_eq!(write.kind(), ErrorKind::OutcomeUnknown, "{write}");
+    let read = pool.query_drop("select 1 from t where kill_me()").expect_err("no such function");
+    assert_eq!(read.kind(), ErrorKind::Driver);
+}
+
+#[test]
+fn a_script_goes_on_through_a_restart_and_a_request_fails_early() {
+    support::require!(mariadb);
+    let server = mariadb::Server::start();
+    let database = server.fresh_database();
+    let pool = pool_with_tables(&My::new(database.url()));
+    server.stop();
+    let insert = |policy| {
+        pool.transaction_with(policy, |tx, attempt| {
+            tx.query_drop("insert into t values ('row')")?;
+            Ok(attempt)
+        })
+    };
+    let error: Error = insert(RetryPolicy::web()).expect_err("the server is down");
+    assert_eq!(
+        (error.kind(), error.fault().class()),
+        (ErrorKind::Connect, FaultClass::Unreachable)
+    );
+    thread::scope(|scope| {
+        let script = scope.spawn(|| insert(RetryPolicy::script(Duration::from_secs(60))));
+        thread::sleep(Duration::from_millis(700));
+        server.start_again();
+        script.join().expect("no panic").expect("it waits and goes on");
+    });
+    assert_eq!(counted(&pool, "row"), 1);
+}
+
+#[test]
+fn a_lock_that_is_not_free_in_time_is_waited_for_again() {
+    let Some((flavour, database)) = shared_my() else { return };
+    let pool = pool_with_tables(&flavour);
+    let mut holder =
+        Conn::new(mysql::Opts::from_url(&database.url()).expect("a URL")).expect("one");
+    holder.query_drop("start transaction").expect("a transaction");
+    holder.query_drop("update locks set m = 7 where id = 1").expect("a lock");
+    let done =
+        pool.transaction_with(RetryPolicy::script(Duration::from_secs(20)), |tx, attempt| {
+            tx.query_drop("set innodb_lock_wait_timeout = 1")?;
+            if attempt == 2 {
+                holder.query_drop("rollback")?;
+            }
+            tx.query_drop("update locks set m = m + 1 where id = 1")?;
+            Ok(attempt)
+        });
+    assert_eq!(done.expect("in the end"), 2);
+    let m: Option<i32> = pool.query_first("select m from locks where id = 1").expect("a row");
+    assert_eq!(m, Some(1));
+}
