@@ -403,9 +403,17 @@ impl<D: Driver> Builder<D> {
     ///
     /// # Errors
     ///
-    /// [`Config`](crate::ErrorKind::Config).
+    /// [`Config`](crate::ErrorKind::Config), also for a `statement_timeout`: an r2d2
+    /// pool does not tell when a borrower has a connection.
     pub fn manager(self, driver: D) -> Result<Manager<D>, Error> {
-        Ok(Manager::guarded_by(self.warden(driver)?))
+        let warden = self.warden(driver)?;
+        if let Some(timeout) = warden.config().statement_timeout {
+            return Err(Error::config(format!(
+                "statement_timeout {timeout:?}: a bare r2d2::Pool cannot have one; set one in \
+                 the server, or use poolwarden's own Pool"
+            )));
+        }
+        Ok(Manager::guarded_by(warden))
     }
 
     fn warden(self, driver: D) -> Result<Arc<Warden<D>>, Error> {

@@ -215,3 +215,12 @@ fn a_check_that_would_block_an_async_runtimes_thread_is_refused() {
     manager.is_valid(&mut conn).expect("this thread may block");
     assert_eq!(script.calls(At::Ping), 1);
 }
+
+#[test]
+fn a_statement_time_out_that_could_not_act_is_refused() {
+    let (driver, _script) = Fake::new(Wire::Tcp);
+    let builder = Pool::builder().statement_timeout(Duration::from_secs(1));
+    let refused = builder.manager(driver).expect_err("it could not act");
+    assert_eq!(refused.kind(), ErrorKind::Config);
+    assert!(refused.to_string().contains("statement_timeout 1s"), "{refused}");
+}
