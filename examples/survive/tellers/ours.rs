@@ -4,7 +4,7 @@ use super::{Effort, POOL_SIZE, Teller};
 use crate::bank::{Told, Transfer};
 use crate::stage::OURS;
 use mysql::prelude::Queryable;
-use poolwarden::{CloseReason, Driver, Error, ErrorKind, MySql, Pool, Postgres, Snapshot};
+use poolwarden::{CloseReason, Driver, Error, ErrorKind, MySql, Pool, Postgres, RetryPolicy, Snapshot};
 use std::error::Error as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,6 +12,9 @@ use std::time::Duration;
 
 /// How long a transfer goes on before it is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for a server that is down, and repeats what was provably not done.
+const POLICY: RetryPolicy = RetryPolicy::script(PATIENCE);
 
 /// What both of ours have in common.
 struct Common<D: Driver> {
@@ -25,6 +28,10 @@ impl<D: Driver> Common<D> {
         let pool = Pool::builder().max_size(POOL_SIZE).name(OURS).build(driver);
         let pool = pool.expect("the server runs");
         Common { pool, repeats: AtomicU64::new(0), seen: Mutex::new(None) }
+    }
+
+    fn note(&self, attempt: u32) {
+        self.repeats.fetch_add(u64::from(attempt > 1), Relaxed);
     }
 
     fn effort(&self) -> Effort {
@@ -92,7 +99,8 @@ impl Teller for OursOnPostgres {
 
     fn transfer(&self, transfer: &Transfer) -> Told {
         let Transfer { id, source, target, amount } = transfer;
-        let outcome = self.0.pool.transaction(|tx| {
+        let outcome = self.0.pool.transaction_with(POLICY, |tx, attempt| {
+            self.0.note(attempt);
             let text = "insert into journal values ($1, $2, $3, $4)";
             tx.execute(text, &[id, source, target, amount])?;
             for (account, change) in transfer.bookings() {
@@ -141,7 +149,8 @@ impl Teller for OursOnMySql {
 
     fn transfer(&self, transfer: &Transfer) -> Told {
         let Transfer { id, source, target, amount } = transfer;
-        let outcome = self.0.pool.transaction(|tx| {
+        let outcome = self.0.pool.transaction_with(POLICY, |tx, attempt| {
+            self.0.note(attempt);
             let text = "insert into journal values (?, ?, ?, ?)";
             tx.exec_drop(text, (id, source, target, amount))?;
             for (account, change) in transfer.bookings() {
