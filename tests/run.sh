@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs all tests with real servers: tests/run.sh [FILTER]
 # Runs every fault in every position, and prints the table: tests/run.sh matrix
+# Tortures both servers for SOAK_SECONDS (60) each, with the proof: tests/run.sh soak
 #
 # As root on Debian it first installs what is missing. The servers of the
 # distribution are never started: the tests start private ones of their own.
@@ -47,9 +48,19 @@ install_missing() {
 install_missing
 export REQUIRE_SERVERS=1
 features=postgres,mysql,sqlite,native-tls,serde
-if [ "${1-}" = matrix ]; then
-    exec cargo test -p poolwarden-tests --features "$features" --test matrix -- \
+case "${1-}" in
+matrix)
+    cargo test -p poolwarden-tests --features "$features" --test matrix -- \
         --include-ignored --nocapture the_whole_matrix
-fi
+    exit
+    ;;
+soak)
+    for server in postgres mysql; do
+        cargo run --release -p poolwarden-benches --features postgres,mysql \
+            --example survive -- "$server" "${SOAK_SECONDS:-60}" alone
+    done
+    exit
+    ;;
+esac
 cargo test --workspace --features "$features" --lib --tests "$@"
 cargo test -p poolwarden --features "$features" --doc "$@"

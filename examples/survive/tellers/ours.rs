@@ -4,7 +4,9 @@ use super::{Effort, POOL_SIZE, Teller};
 use crate::bank::{Told, Transfer};
 use crate::stage::OURS;
 use mysql::prelude::Queryable;
-use poolwarden::{CloseReason, Driver, Error, ErrorKind, MySql, Pool, Postgres, RetryPolicy, Snapshot};
+use poolwarden::{
+    CloseReason, Driver, Error, ErrorKind, MySql, Pool, Postgres, RetryPolicy, Snapshot,
+};
 use std::error::Error as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
