@@ -240,13 +240,10 @@ impl Postgres {
             ConnectError::new(ConnectFault::Tls, address.to_string()).with_source(error)
         })?;
         let connector = Connector::new(attempt, demand);
-        let mut client = config
-            .connect(connector.clone())
-            .map_err(|error| self.failure(&address.to_string(), error))?;
         let ledger = connector.ledger();
-        self.scout
-            .look(&mut client, &ledger)
-            .map_err(|error| self.failure(&address.to_string(), error))?;
+        let failure = |error| self.failure(&address.to_string(), error, ledger.fatal());
+        let mut client = config.connect(connector.clone()).map_err(failure)?;
+        self.scout.look(&mut client, &ledger).map_err(failure)?;
         let route = Route {
             place: place_of(host, address),
             address: address.ip(),
@@ -275,7 +272,7 @@ impl Postgres {
         config.connect_timeout(self.time_for_tcp(attempt));
         let connected = unix::watched(&path, attempt, || config.connect(NoTls));
         let (client, socket) =
-            connected.map_err(|error| self.failure(&path.display().to_string(), error))?;
+            connected.map_err(|error| self.failure(&path.display().to_string(), error, None))?;
         let statements = Statements::new();
         Ok((client, Side { socket, ledger: None, protection: None, statements }))
     }
@@ -286,7 +283,15 @@ impl Postgres {
         self.config.get_connect_timeout().map_or(left, |own| left.min(*own))
     }
 
-    fn failure(&self, target: &str, error: postgres::Error) -> ConnectError {
+    /// What our stream has heard counts where the driver has lost it.
+    fn failure(&self, target: &str, error: postgres::Error, heard: Option<Words>) -> ConnectError {
+        if error.code().is_none()
+            && let Some(words) = heard
+        {
+            let fault = fault::connect_by_code(&words.code, &words.text);
+            let source = words.to_string();
+            return ConnectError::new(fault, target).with_code(words.code).with_source(source);
+        }
         let refusal = error.source().and_then(|cause| cause.downcast_ref::<Refusal>());
         let fault = refusal.map_or_else(|| fault::connect_fault(&error), |cause| cause.fault());
         let failure = ConnectError::new(fault, target);
