@@ -128,10 +128,6 @@ impl Error {
     }
 
     /// The driver's error while it did `what` for one of the pool's own methods.
-    #[cfg_attr(
-        not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
-        allow(dead_code)
-    )]
     pub(crate) fn driver(what: impl Into<String>, cause: impl Into<BoxError>) -> Error {
         Error::new(ErrorKind::Driver, what).with_source(cause)
     }
@@ -180,10 +176,6 @@ impl Error {
     }
 
     /// The same failure, of which more is known; the source stays.
-    #[cfg_attr(
-        not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
-        allow(dead_code)
-    )]
     pub(crate) fn retold(mut self, kind: ErrorKind, message: String) -> Error {
         self.0.kind = kind;
         self.0.message = message;
@@ -197,7 +189,6 @@ impl Error {
     }
 
     /// Adds what else is known of the cause, and what follows from it.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(crate) fn explained(mut self, more: &str, fault: Fault) -> Error {
         use std::fmt::Write as _;
         let _ = write!(self.0.message, "; {more}");

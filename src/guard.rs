@@ -77,7 +77,6 @@ impl<D: Driver> PooledConnection<D> {
     }
 
     /// Closes the connection for this reason.
-    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
     pub(crate) fn end(connection: PooledConnection<D>, fate: Discard) {
         connection.lease.discard(fate);
     }
@@ -167,30 +166,25 @@ impl<D: Driver> PooledConnection<D> {
     }
 
     /// Closes the connection although a statement may still run on it.
-    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
     pub(crate) fn abandon(connection: PooledConnection<D>, reason: CloseReason) {
         connection.lease.discard(Discard::busy(reason));
     }
 
     /// Borrows the connection for one of the pool's own queries.
-    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
     pub(crate) fn own(&mut self) -> &mut D::Connection {
         self.lease.managed_mut().handled(Handling::Own)
     }
 
     /// The same, with what the driver keeps beside the connection.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(crate) fn own_parts(&mut self) -> (&mut D::Connection, &mut D::Side) {
         let parts = self.lease.managed_mut().own_parts();
         (&mut parts.connection, &mut parts.side)
     }
 
-    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
     pub(crate) fn lease(&self) -> &Lease<D> {
         &self.lease
     }
 
-    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
     pub(crate) fn lease_mut(&mut self) -> &mut Lease<D> {
         &mut self.lease
     }

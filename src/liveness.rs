@@ -97,7 +97,6 @@ impl Descriptor {
 
     /// Waits until the other side has closed its half or has reset it; tells whether
     /// it came to that. Means nothing after a shutdown of the reading half.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(crate) fn wait_ended_by_peer(&self, timeout: Duration) -> bool {
         let mut entry = [poll_entry(self.as_fd(), PEER_CLOSED)];
         poll(&mut entry, timeout);
@@ -235,7 +234,6 @@ fn get_option<T: Copy>(
 
 /// Duplicates descriptor number `raw` if it is the socket between these two
 /// addresses; the number may be anybody's, so the duplicate is what is asked.
-#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 pub(crate) fn verified_duplicate(
     raw: RawFd,
     local: SocketAddr,
@@ -257,7 +255,6 @@ fn duplicate_number(raw: RawFd) -> Option<Descriptor> {
 }
 
 /// Borrows the descriptor of a value that owns one, for as long as the value.
-#[cfg_attr(not(feature = "mysql"), allow(dead_code))]
 pub(crate) fn borrow<T: AsRawFd>(owner: &T) -> BorrowedFd<'_> {
     // SAFETY: the owner keeps the descriptor open at least as long as it
     // lives, and the result cannot outlive the borrow of the owner.
@@ -283,7 +280,6 @@ fn inode_of(raw: RawFd) -> Option<u64> {
 ///
 /// A driver that hides its socket while it connects lets us set that option;
 /// a value nobody would choose makes the socket known among all others.
-#[cfg_attr(not(feature = "mysql"), allow(dead_code))]
 pub(crate) fn find_marked(mark: Duration) -> Vec<Descriptor> {
     let seconds = libc::time_t::try_from(mark.as_secs()).unwrap_or(libc::time_t::MAX);
     let marked = |raw: RawFd| {
@@ -297,7 +293,6 @@ pub(crate) fn find_marked(mark: Duration) -> Vec<Descriptor> {
 }
 
 /// Finds the unix sockets connected to this path, one for each inode.
-#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 pub(crate) fn find_unix(path: &std::path::Path) -> Vec<(u64, Descriptor)> {
     let mut sockets = own_sockets();
     sockets.sort_unstable_by_key(|(_, inode)| *inode);
@@ -314,7 +309,6 @@ pub(crate) fn find_unix(path: &std::path::Path) -> Vec<(u64, Descriptor)> {
 }
 
 /// Takes the time-outs that a dial set off a socket again.
-#[cfg_attr(not(feature = "mysql"), allow(dead_code))]
 pub(crate) fn clear_timeouts(socket: BorrowedFd<'_>) -> io::Result<()> {
     let socket = socket2::SockRef::from(&socket);
     socket.set_read_timeout(None)?;

@@ -151,14 +151,12 @@ impl<D: Driver> Managed<D> {
 
     /// Borrows the connection for one of the pool's own queries, with what the
     /// driver keeps beside it.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(crate) fn own_parts(&mut self) -> &mut Parts<D> {
         self.handling = self.handling.max(Handling::Own);
         self.parts.as_mut().expect("bug: a closed connection was used")
     }
 
     /// What the driver keeps beside the connection.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(crate) fn side(&self) -> Option<&D::Side> {
         self.parts.as_ref().map(|parts| &parts.side)
     }

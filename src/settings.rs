@@ -206,7 +206,6 @@ impl Settings {
 }
 
 /// What the drivers read out. Each value was checked when it came in.
-#[cfg_attr(not(any(feature = "mysql", feature = "postgres", feature = "sqlite")), allow(dead_code))]
 impl Settings {
     /// Refuses what was said for another system.
     pub(crate) fn must_suit(&self, system: System) -> Result<(), Error> {

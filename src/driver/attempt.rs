@@ -97,7 +97,6 @@ impl Attempt {
 
     /// Begins with the next of several places, which has until then; what the last one
     /// has left is forgotten.
-    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
     pub(crate) fn begin_leg(&self, deadline: Instant) {
         let mut state = self.0.state.lock();
         state.leg = Some(deadline.min(self.0.deadline));
@@ -107,7 +106,6 @@ impl Attempt {
 
     /// No further place follows: what is still to do has all the time that is left.
     /// Tells whether the last one was cut at the end of its share.
-    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
     pub(crate) fn end_leg(&self) -> bool {
         let mut state = self.0.state.lock();
         state.leg = None;
@@ -160,7 +158,6 @@ impl Attempt {
     }
 
     /// Names a way to find the socket of a driver that hides it.
-    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
     pub(crate) fn search_with(&self, search: Box<Search>) {
         let mut state = self.0.state.lock();
         (state.socket, state.search) = (None, Some(search));

@@ -49,7 +49,6 @@ impl<D: Driver> Lease<D> {
         self.managed.as_mut().expect("bug: a connection was used after it was given back")
     }
 
-    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
     pub(crate) fn warden(&self) -> &Arc<Warden<D>> {
         &self.engine.warden
     }

@@ -196,7 +196,6 @@ impl ConnectError {
     }
 
     /// Adds why other places failed before this one.
-    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
     pub(crate) fn after(self, failed: Vec<ConnectError>) -> ConnectError {
         let told = |error: ConnectError| {
             let said = format!("{}: {}", error.0.target, error.0.fault.phrase());
@@ -211,7 +210,6 @@ impl ConnectError {
 
     /// The same about a place that did not answer in time: what the driver said of a
     /// socket that we cut would only mislead.
-    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
     pub(crate) fn into_timed_out(self) -> ConnectError {
         let earlier = self.0.earlier.clone();
         let error = ConnectError::new(ConnectFault::TimedOut, self.0.target.clone());

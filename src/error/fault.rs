@@ -134,7 +134,6 @@ impl Fault {
     }
 
     /// The same answers for a failure of another class.
-    #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
     pub(crate) const fn of_class(self, class: FaultClass) -> Fault {
         Fault { class, ..self }
     }
@@ -145,20 +144,8 @@ impl Fault {
     }
 
     /// The same failure, of which more is known about the connection.
-    #[cfg_attr(
-        not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
-        allow(dead_code)
-    )]
     pub(crate) const fn with_connection(self, connection: Usability) -> Fault {
         Fault { connection, ..self }
-    }
-
-    /// Tells whether the connection was lost without our doing, so that its siblings
-    /// may be lost too.
-    #[allow(dead_code)]
-    pub(crate) fn hints_at_an_outage(self) -> bool {
-        self.connection == Usability::Broken
-            && matches!(self.class, FaultClass::Disconnected | FaultClass::Starting)
     }
 
     /// What a failed attempt to open a connection means: nothing was sent, and the
@@ -194,10 +181,6 @@ impl Fault {
 impl FaultClass {
     /// What an error of this class means when a statement met it on a connection that
     /// lives on; one that ends the session says so by other means.
-    #[cfg_attr(
-        not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
-        allow(dead_code)
-    )]
     pub(crate) const fn of_statement(self) -> Fault {
         let (connection, repeat) = match self {
             FaultClass::ReadOnly => (Usability::Suspect, Repeat::RolledBack),
@@ -214,7 +197,6 @@ impl FaultClass {
     }
 
     /// The class of a failed connect that the same code of the server stands for.
-    #[allow(dead_code)]
     pub(crate) fn when_connecting(self) -> ConnectFault {
         match self {
             FaultClass::Saturated => ConnectFault::Saturated,

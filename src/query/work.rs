@@ -2,18 +2,14 @@
 
 use crate::driver::{Driver, Progress};
 use crate::engine::Blocking;
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-use crate::error::Repeat;
-use crate::error::{ConnectionIdentity, Error, ErrorKind, Fault, FaultClass, Usability};
+use crate::error::{ConnectionIdentity, Error, ErrorKind, Fault, FaultClass, Repeat, Usability};
 use crate::fence::fence;
 use crate::guard::PooledConnection;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 use crate::liveness::Descriptor;
 use crate::managed::{Brake, Discard, Parts, Stopped};
 use crate::observe::CloseReason;
 use crate::pool::Pool;
 use crate::role::Role;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 use crate::watchdog;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
@@ -24,7 +20,6 @@ use std::time::{Duration, Instant};
 ///
 /// Unlike `get`, this is refused inside an async runtime even if a connection is
 /// idle: the statement itself would block, or panic in the driver.
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 #[track_caller]
 pub(super) fn check_out<D: Driver>(pool: &Pool<D>) -> Result<PooledConnection<D>, Error> {
     let timeout = pool.engine().warden().config().checkout_timeout;
@@ -85,7 +80,6 @@ impl TimeOut {
 
     /// Ends it, and waits until nothing is under way any more that could stop the
     /// statement which comes next; tells whether that is known.
-    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(super) fn lift(&self) -> bool {
         self.0.as_ref().is_none_or(|brake| {
             brake.set_timeout(None);
@@ -133,7 +127,6 @@ pub(super) fn identity<D: Driver>(connection: &PooledConnection<D>) -> Connectio
 }
 
 /// Gives the connection back after a lone statement failed, and says what that means.
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(super) fn lone_failure<D: Driver>(
     connection: PooledConnection<D>,
     sql: &str,
@@ -166,7 +159,6 @@ pub(super) fn lone_failure<D: Driver>(
 }
 
 /// Tells of a text whether a statement of it can be meant to read only.
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 fn only_reads(sql: &str) -> bool {
     const READING: &[&str] = &["select", "show", "values", "table", "explain", "describe", "desc"];
     let text = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
@@ -218,7 +210,6 @@ fn is_of_no_use<D: Driver>(connection: &mut PooledConnection<D>) -> bool {
 }
 
 /// The transaction could not begin: nothing of its work was sent.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(super) fn unbegun(error: Error) -> Error {
     let fault = error.fault();
     match fault.repeat() {
@@ -228,7 +219,6 @@ pub(super) fn unbegun(error: Error) -> Error {
 }
 
 /// How the closure of a transaction ended.
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(super) enum Ending<T> {
     Commit(T),
     Rollback(Error),
@@ -236,7 +226,6 @@ pub(super) enum Ending<T> {
 }
 
 /// Runs a transaction's closure. A panic is held until the connection is safe.
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(super) fn run<T>(work: impl FnOnce() -> Result<T, Error>) -> Ending<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ending::Commit(value),
@@ -246,7 +235,6 @@ pub(super) fn run<T>(work: impl FnOnce() -> Result<T, Error>) -> Ending<T> {
 }
 
 /// What a transaction leaves behind.
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(super) struct Finished<T> {
     /// The closure's result, or the panic to go on with.
     pub(super) outcome: Result<Result<T, Error>, Box<dyn Any + Send>>,
@@ -255,7 +243,6 @@ pub(super) struct Finished<T> {
 }
 
 /// Brings the connection to safety, then lets the result, or the panic, go on.
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(super) fn finish<D: Driver, T>(
     connection: PooledConnection<D>,
     finished: Finished<T>,
@@ -275,11 +262,9 @@ pub(super) fn finish<D: Driver, T>(
 }
 
 /// How long a rollback may take before its connection is cut instead.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 const ROLLBACK_BOUND: Duration = Duration::from_secs(2);
 
 /// Runs a rollback whose socket is shut down if it takes too long.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(super) fn bounded<T>(socket: Descriptor, rollback: impl FnOnce() -> T) -> T {
     let bite = move || {
         socket.abort();

@@ -123,7 +123,6 @@ impl RetryPolicy {
     }
 }
 
-#[cfg_attr(not(any(feature = "mysql", feature = "postgres", feature = "sqlite")), allow(dead_code))]
 impl RetryPolicy {
     /// How long an attempt that begins now may wait for a connection.
     pub(crate) fn patience(&self, elapsed: Duration, own: Duration) -> Duration {

@@ -174,3 +174,28 @@ fn a_host_that_does_not_answer_leaves_time_for_the_next() {
         });
     }
 }
+
+#[test]
+fn a_pool_that_wants_to_write_passes_over_a_read_only_mariadb() {
+    support::require!(mariadb);
+    let (first, second) = (mariadb::Server::start(), mariadb::Server::start());
+    for server in [&first, &second] {
+        server.sql("create database notes; create table notes.notes (n bigint)");
+    }
+    first.set_global("read_only", 1);
+    let url = first.url("notes");
+    let (before, after) = url.split_once(&first.port().to_string()).expect("the port");
+    let both = format!("{before}{},127.0.0.1:{}{after}", first.port(), second.port());
+    let knobs = Pool::builder().max_size(4).role(Role::Writable);
+    let pool = knobs.build(MySql::new(&both).expect("a driver")).expect("the second host");
+    pool.query_drop("insert into notes values (1)").expect("it takes writes");
+    // They change places: whoever is refused a write finds the other one.
+    second.set_global("read_only", 1);
+    first.set_global("read_only", 0);
+    assert!(pool.query_drop("insert into notes values (2)").is_err());
+    for _ in 0..5 {
+        pool.query_drop("insert into notes values (3)").expect("the first host");
+    }
+    let count = |server: &mariadb::Server| server.sql("select count(*) from notes.notes");
+    assert_eq!((count(&first), count(&second)), (vec![vec!["5".into()]], vec![vec!["1".into()]]));
+}

@@ -1,5 +1,4 @@
 //! Why a socket could not be connected, by the system's own error.
-#![cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
 
 use crate::error::ConnectFault;
 use std::io::{self, ErrorKind};
