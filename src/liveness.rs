@@ -137,6 +137,14 @@ pub(crate) fn peek(socket: BorrowedFd<'_>, buffer: &mut PeekBuffer) -> Verdict {
     }
 }
 
+/// Tells whether there is nothing on an idle socket: no byte, no end, no error.
+///
+/// Unlike a peek it leaves the kernel's error there for who asks for the cause.
+#[cfg_attr(not(feature = "mysql"), allow(dead_code))]
+pub(crate) fn is_quiet(socket: BorrowedFd<'_>) -> bool {
+    poll_one(socket) == 0
+}
+
 fn after_data(socket: BorrowedFd<'_>, bytes: usize) -> Verdict {
     if poll_one(socket) & (PEER_CLOSED | libc::POLLHUP | libc::POLLERR) != 0 {
         Verdict::Closed(bytes)

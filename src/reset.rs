@@ -7,11 +7,14 @@ pub enum Reset {
     /// Cleans by need. PostgreSQL: an open transaction is rolled back; without one
     /// nothing is sent (over unix sockets one round trip tells). MySQL and MariaDB:
     /// `COM_RESET_CONNECTION`, one round trip, unless the guard was never borrowed
-    /// mutably. SQLite: an open transaction is rolled back.
+    /// mutably; after a raw borrow or a transaction one more chooses the default
+    /// database again and proves that the connection answers in step (where there is
+    /// none, a new log-in on the same connection stands for the reset). SQLite: an
+    /// open transaction is rolled back.
     #[default]
     Auto,
     /// Cleans nothing: an open transaction and every setting of a borrower reach
-    /// the next one.
+    /// the next one. On MySQL and MariaDB so may an answer that a borrower left unread.
     None,
     /// Cleans everything that a session can have. PostgreSQL: settings, roles,
     /// cursors, temporary tables, sequences, plans, advisory locks and `LISTEN`, in

@@ -1,5 +1,6 @@
 //! The MySQL and MariaDB driver.
 
+use super::cleaning::Cleaning;
 use super::{configure, control, limits, security, socket_options, words};
 use crate::config::Knobs;
 use crate::credentials::{Credentials, Login};
@@ -19,7 +20,7 @@ use crate::secret::Secret;
 use crate::settings::{FromSettings, Place, Settings, System};
 use crate::tls::{Tls, Verification};
 use mysql::prelude::Queryable;
-use mysql::{ChangeUserOpts, Conn, Opts, OptsBuilder};
+use mysql::{Conn, Opts, OptsBuilder};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -59,6 +60,7 @@ pub struct MySql {
     preference: Arc<Preference>,
     login: Login,
     knobs: Knobs,
+    cleaning: Cleaning,
 }
 
 /// What the driver keeps beside each connection.
@@ -123,6 +125,7 @@ impl MySql {
             preference: Arc::default(),
             login: Login::default(),
             knobs: Knobs::default(),
+            cleaning: Cleaning::default(),
         };
         driver.with_tls(tls)
     }
@@ -223,6 +226,7 @@ impl MySql {
             preference: Arc::clone(&self.preference),
             login: self.login.clone(),
             knobs: Knobs::default(),
+            cleaning: Cleaning::default(),
         }
     }
 
@@ -421,9 +425,6 @@ impl Driver for MySql {
         }
     }
 
-    /// `COM_RESET_CONNECTION` rolls back and clears the session. It keeps what `USE`
-    /// chose, so after a raw borrow the default database is chosen again; where
-    /// there is none, only a new log-in on the same connection forgets it.
     fn reset(
         &self,
         connection: &mut Conn,
@@ -431,15 +432,7 @@ impl Driver for MySql {
         handling: Handling,
         _: Reset,
     ) -> Result<Cleaned, BoxError> {
-        match self.opts.get_db_name() {
-            _ if handling < Handling::Raw => connection.reset()?,
-            Some(name) => {
-                connection.reset()?;
-                connection.select_db(name)?;
-            }
-            None => connection.change_user(ChangeUserOpts::new())?,
-        }
-        Ok(Cleaned::default())
+        self.cleaning.reset(connection, self.opts.get_db_name(), handling)
     }
 
     fn read_words(&self, bytes: &[u8]) -> Option<Words> {

@@ -31,6 +31,7 @@ mod sight;
 mod sleeper;
 mod statement_timeout;
 mod statements;
+mod step;
 mod suspicion;
 #[cfg(feature = "native-tls")]
 mod tls;

@@ -2,11 +2,12 @@
 //!
 //! It lets every password in, answers a one-value `SELECT` from what it knows
 //! and everything else with OK. Its use is what no MariaDB server does: ERR 4031
-//! in front of the FIN, as MySQL 8.0.24 and later end an idle connection.
+//! in front of the FIN, as MySQL 8.0.24 and later end an idle connection; answers
+//! that come one request late; and a proxy's refusal of several statements in one text.
 
 mod packet;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,9 @@ struct State {
     open: HashMap<u32, TcpStream>,
     variables: HashMap<String, String>,
     statements: Vec<String>,
+    /// Connections whose answers come one request late.
+    late: HashSet<u32>,
+    takes_one_at_a_time: bool,
 }
 
 impl FakeMysql {
@@ -44,7 +48,14 @@ impl FakeMysql {
         let known = [("max_allowed_packet", "16777216"), ("wait_timeout", "28800"), ("socket", "")];
         let variables = known.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let open = HashMap::new();
-        let state = State { next_id: 1, open, variables, statements: Vec::new() };
+        let state = State {
+            next_id: 1,
+            open,
+            variables,
+            statements: Vec::new(),
+            late: HashSet::new(),
+            takes_one_at_a_time: false,
+        };
         let state = Arc::new(Mutex::new(state));
         let theirs = Arc::clone(&state);
         // A connection that breaks is the end of its script and no error.
@@ -82,6 +93,19 @@ impl FakeMysql {
         lock(&self.state).variables.insert(name.to_lowercase(), value.to_owned());
     }
 
+    /// Answers from now on one request late on all connections that are open now:
+    /// the next request is answered by [`STRAY_OK`], each later one by what the one
+    /// before it should have got.
+    pub fn fall_behind(&self) {
+        let mut state = lock(&self.state);
+        state.late = state.open.keys().copied().collect();
+    }
+
+    /// Refuses from now on several statements in one text, as a proxy may.
+    pub fn take_one_statement_at_a_time(&self) {
+        lock(&self.state).takes_one_at_a_time = true;
+    }
+
     /// Ends every connection as MySQL 8 ends an idle one: ERR 4031, then FIN.
     pub fn time_out_clients(&self) {
         self.inject(&packet::inactivity());
@@ -117,7 +141,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 fn converse(state: &Mutex<State>, mut stream: TcpStream) -> io::Result<()> {
     let id = admit(state, &stream)?;
-    let ended = greet(&mut stream, id).and_then(|()| answer_all(state, &mut stream));
+    let ended = greet(&mut stream, id).and_then(|()| answer_all(state, &mut stream, id));
     lock(state).open.remove(&id);
     ended
 }
@@ -138,7 +162,8 @@ fn greet(stream: &mut TcpStream, id: u32) -> io::Result<()> {
     stream.write_all(&Answer::Ok.packets(sequence.wrapping_add(1)))
 }
 
-fn answer_all(state: &Mutex<State>, stream: &mut TcpStream) -> io::Result<()> {
+fn answer_all(state: &Mutex<State>, stream: &mut TcpStream, id: u32) -> io::Result<()> {
+    let mut owed = STRAY_OK.to_vec();
     loop {
         let (sequence, command) = packet::read(stream)?;
         let answer = match command.split_first() {
@@ -147,13 +172,25 @@ fn answer_all(state: &Mutex<State>, stream: &mut TcpStream) -> io::Result<()> {
             Some((&COM_STMT_PREPARE, _)) => Answer::Error("the fake server prepares nothing"),
             Some(_) => Answer::Ok,
         };
-        stream.write_all(&answer.packets(sequence.wrapping_add(1)))?;
+        let mut answer = answer.packets(sequence.wrapping_add(1));
+        if lock(state).late.contains(&id) {
+            std::mem::swap(&mut answer, &mut owed);
+        }
+        stream.write_all(&answer)?;
     }
 }
 
 fn answer_query(state: &Mutex<State>, text: &str) -> Answer {
     let mut state = lock(state);
     state.statements.push(text.to_owned());
+    let answers: Vec<Answer> = text.split(';').map(|one| answer_one(&state, one)).collect();
+    if state.takes_one_at_a_time && answers.len() > 1 {
+        return Answer::Error("one statement at a time");
+    }
+    Answer::All(answers)
+}
+
+fn answer_one(state: &State, text: &str) -> Answer {
     let lower = text.trim().to_lowercase();
     let Some(wanted) = lower.strip_prefix("select ") else {
         return Answer::Ok;

@@ -8,6 +8,8 @@ use std::io::{self, Read};
 const CAPABILITIES: u32 = 0x001F_A20D;
 const UTF8MB4: u8 = 45;
 const AUTOCOMMIT: [u8; 2] = [2, 0];
+// "Status Flags": SERVER_STATUS_AUTOCOMMIT and SERVER_MORE_RESULTS_EXISTS.
+const MORE_RESULTS: [u8; 2] = [10, 0];
 const VAR_STRING: u8 = 0xFD;
 const NONCE: &[u8; 20] = b"abcdefghijklmnopqrst";
 
@@ -18,19 +20,30 @@ pub(super) enum Answer {
     Error(&'static str),
     /// One row of texts.
     Row(Vec<String>),
+    /// What so many statements in one text are answered; none but the last is an error.
+    All(Vec<Answer>),
 }
 
 impl Answer {
     /// Returns the answer's packets, the first one with this sequence id.
     pub(super) fn packets(&self, sequence: u8) -> Vec<u8> {
-        let payloads = match self {
-            Answer::Ok => vec![[&[0, 0, 0][..], &AUTOCOMMIT, &[0, 0]].concat()],
-            Answer::Error(text) => vec![error(1105, text)],
-            Answer::Row(values) => row(values),
-        };
+        let payloads = self.payloads(AUTOCOMMIT);
         let numbered = (0..).zip(&payloads);
         let frames = numbered.map(|(n, payload)| frame(sequence.wrapping_add(n), payload));
         frames.collect::<Vec<_>>().concat()
+    }
+
+    fn payloads(&self, status: [u8; 2]) -> Vec<Vec<u8>> {
+        match self {
+            Answer::Ok => vec![[&[0, 0, 0][..], &status, &[0, 0]].concat()],
+            Answer::Error(text) => vec![error(1105, text)],
+            Answer::Row(values) => row(values, status),
+            Answer::All(answers) => {
+                let (last, others) = answers.split_last().expect("at least one");
+                let others = others.iter().flat_map(|answer| answer.payloads(MORE_RESULTS));
+                others.chain(last.payloads(status)).collect()
+            }
+        }
     }
 }
 
@@ -82,8 +95,8 @@ fn error(number: u16, text: &str) -> Vec<u8> {
 }
 
 // "Text Resultset": the number of columns, each column, EOF, the row, EOF.
-fn row(values: &[String]) -> Vec<Vec<u8>> {
-    let eof = || [&[0xFE, 0, 0][..], &AUTOCOMMIT].concat();
+fn row(values: &[String], status: [u8; 2]) -> Vec<Vec<u8>> {
+    let eof = || [&[0xFE, 0, 0][..], &status].concat();
     let mut payloads = vec![vec![values.len() as u8]];
     payloads.extend(values.iter().map(|_| column()));
     payloads.push(eof());
