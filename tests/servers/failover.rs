@@ -181,9 +181,15 @@ fn a_pool_that_wants_to_write_passes_over_a_read_only_mariadb() {
     let (first, second) = (mariadb::Server::start(), mariadb::Server::start());
     for server in [&first, &second] {
         server.sql("create database notes; create table notes.notes (n bigint)");
+        // No administrator: to one of those read_only means nothing.
+        for host in ["%", "localhost"] {
+            let name = format!("writer@'{host}'");
+            server.sql(&format!("create user {name} identified by 'app'"));
+            server.sql(&format!("grant all on notes.* to {name}"));
+        }
     }
     first.set_global("read_only", 1);
-    let url = first.url("notes");
+    let url = first.url("notes").replace("app:app@", "writer:app@");
     let (before, after) = url.split_once(&first.port().to_string()).expect("the port");
     let both = format!("{before}{},127.0.0.1:{}{after}", first.port(), second.port());
     let knobs = Pool::builder().max_size(4).role(Role::Writable);
