@@ -145,6 +145,19 @@ pub(crate) fn is_quiet(socket: BorrowedFd<'_>) -> bool {
     poll_one(socket) == 0
 }
 
+/// Tells of a socket that a peek found closed whether it was reset, by an error that
+/// whoever used it has taken already.
+///
+/// Linux, `tcp_reset`: a reset that follows a FIN, because something was written after
+/// it, leaves EPIPE behind. Where the kernel does not tell, and after two writes, it
+/// may be mistaken.
+pub(crate) fn was_reset(socket: BorrowedFd<'_>) -> bool {
+    let mut error: libc::c_int = 0;
+    tcp_state(socket) == Some(TCP_CLOSE)
+        && get_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR, &mut error)
+        && error == 0
+}
+
 fn after_data(socket: BorrowedFd<'_>, bytes: usize) -> Verdict {
     if poll_one(socket) & (PEER_CLOSED | libc::POLLHUP | libc::POLLERR) != 0 {
         Verdict::Closed(bytes)
@@ -233,7 +246,7 @@ fn get_option<T: Copy>(
         libc::socklen_t::try_from(size_of::<T>()).expect("an option's size fits its length");
     let wanted = length;
     // SAFETY: the kernel writes at most `length` bytes to `value`, a plain
-    // value of that size for which every bit pattern is valid (u8, timeval).
+    // value of that size for which every bit pattern is valid (u8, c_int, timeval).
     let done = unsafe {
         libc::getsockopt(socket, level, name, std::ptr::from_mut(value).cast(), &raw mut length)
     };

@@ -29,6 +29,9 @@ impl<D: Driver> Managed<D> {
         let mut buffer = PeekBuffer::new();
         match liveness::peek(socket, &mut buffer) {
             Verdict::Quiet | Verdict::Unsolicited(_) => finding,
+            Verdict::Closed(0) if liveness::was_reset(socket) => {
+                Discard::planned(CloseReason::ConnectionReset)
+            }
             ended => match judge(&self.warden, parts, ended, buffer.bytes()) {
                 Look::Close(cause) => cause,
                 Look::Fine | Look::AskServer | Look::Doubted => finding,

@@ -1,7 +1,7 @@
 //! What must come of each cell. Read it as the contract: one rule a line, the first
 //! that fits counts.
 
-use crate::cell::{Blow, Cell, Position};
+use crate::cell::{Blow, Cell, Position, Security};
 use poolwarden::CloseReason::{self, *};
 use poolwarden::ConnectFault::{self, Hangup, Other, TimedOut, Tls};
 use std::time::Duration;
@@ -79,16 +79,16 @@ pub fn of(cell: Cell) -> Rule {
         Position::CheckOut => rule(Told::Ok, AT_ONCE, &[PingFailed]),
         // The guard is gone: whatever happens to the cleaning, nobody is told.
         Position::CheckIn if silent => rule(Told::Ok, PING, &[Dirty]),
-        Position::CheckIn => rule(Told::Ok, AT_ONCE, IN_USE),
+        Position::CheckIn => rule(Told::Ok, AT_ONCE, in_use(cell)),
         // Work was under way: an error, of the class that leaves the truth open where
         // the server may have done it. What is silent is ended by its time-out.
         Position::Query | Position::Between if silent => rule(Told::Failed, STATEMENT, TIMED_OUT),
-        Position::Query | Position::Between => rule(Told::Failed, AT_ONCE, IN_USE),
+        Position::Query | Position::Between => rule(Told::Failed, AT_ONCE, in_use(cell)),
         Position::Write | Position::CommitSent | Position::CommitDone if silent => {
             rule(Told::Unknown, STATEMENT, TIMED_OUT)
         }
         Position::Write | Position::CommitSent | Position::CommitDone => {
-            rule(Told::Unknown, AT_ONCE, IN_USE)
+            rule(Told::Unknown, AT_ONCE, in_use(cell))
         }
         // Nothing was open: the attempt is what failed.
         Position::Connecting | Position::Handshake if silent => no_connect(CONNECT, &[TimedOut]),
@@ -100,7 +100,19 @@ pub fn of(cell: Cell) -> Rule {
     }
 }
 
-/// A connection that broke in somebody's hands.
-const IN_USE: &[CloseReason] = &[Broken, Dirty, ServerClosed, ConnectionReset];
+/// Why a connection went that broke in somebody's hands.
+fn in_use(cell: Cell) -> &'static [CloseReason] {
+    match cell.blow {
+        // What it sent makes no sense. Over TLS it is told so, and may hang up at once.
+        Blow::Injected if cell.security == Security::Tls => {
+            &[Broken, Dirty, ServerClosed, ConnectionReset]
+        }
+        Blow::Injected => &[Broken, Dirty],
+        // Nor does half a record, before the end of it is here.
+        Blow::Truncated if cell.security == Security::Tls => &[ServerClosed, Broken, Dirty],
+        blow => cause(blow),
+    }
+}
+
 /// A connection whose statement was not answered in time.
 const TIMED_OUT: &[CloseReason] = &[StatementTimeout];

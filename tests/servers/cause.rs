@@ -57,3 +57,24 @@ fn a_session_that_is_killed_or_cut_in_mid_query_is_closed_as_ended_by_the_other_
         assert!(eventually(READY, closed), "{}", pool.snapshot());
     }
 }
+
+/// The driver has taken the kernel's error by then; what it was still shows.
+#[test]
+fn a_reset_that_a_borrower_met_is_told_from_an_end_that_its_write_turned_into_one() {
+    let Some((_, database)) = shared_my() else { return };
+    let proxy = Proxy::to_port(database.server().port());
+    let driver = MySql::new(&database.url_via(proxy.port())).expect("a driver");
+    let pool = Pool::builder().max_size(1).build(driver).expect("a server");
+    let ends =
+        [(Fault::Rst, CloseReason::ConnectionReset), (Fault::Fin, CloseReason::ServerClosed)];
+    for (fault, reason) in ends {
+        let mut connection = pool.get().expect("a connection");
+        proxy.apply(&fault);
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(connection.query_drop("do 0").is_err());
+        // What answers a write to a socket that is gone.
+        std::thread::sleep(Duration::from_millis(50));
+        drop(connection);
+        assert_eq!(pool.snapshot().closed_by(reason), 1, "{fault:?}: {}", pool.snapshot());
+    }
+}
