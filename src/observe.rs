@@ -14,5 +14,7 @@ pub(crate) use counters::Counters;
 pub use encryption::{Encryption, Protection};
 pub use event::{Closed, Observer, Opened};
 pub(crate) use journal::Journal;
+#[cfg(feature = "postgres")]
+pub(crate) use journal::warn;
 pub use reason::{CloseReason, Words};
 pub use snapshot::Snapshot;

@@ -223,6 +223,13 @@ impl Journal {
     }
 }
 
+/// Warns of what no pool is known for: a driver says it, before there is a connection.
+#[cfg(feature = "postgres")]
+pub(crate) fn warn(text: &str) {
+    // A log sink that panics must not cost an attempt to connect; nothing counts it.
+    let _ = fence(|| log::warn!(target: TARGET, "{text}"));
+}
+
 /// Codes come from servers, so their number is not ours to trust.
 fn forget_old(bursts: &mut Vec<Burst>, now: Instant) {
     bursts.retain(|burst| {

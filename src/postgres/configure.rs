@@ -2,6 +2,7 @@
 
 use super::driver::Postgres;
 use super::hosts;
+use super::passfile::Passfile;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::route::Order;
@@ -29,6 +30,7 @@ impl FromSettings for Postgres {
         let config = config(settings);
         let mut driver = Postgres::leading_to(places, order, config, settings.tls()?)?;
         driver.knobs = knobs;
+        driver.passfile = Passfile::at(settings.text("passfile"));
         Ok(driver)
     }
 }

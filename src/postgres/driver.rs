@@ -2,6 +2,7 @@
 
 use super::connector::Connector;
 use super::negotiation::Refusal;
+use super::passfile::Passfile;
 use super::pooler::Scout;
 use super::security::Security;
 use super::side::Side;
@@ -63,6 +64,7 @@ pub struct Postgres {
     security: Arc<Security>,
     preference: Preference,
     login: Login,
+    pub(super) passfile: Passfile,
     pub(super) knobs: Knobs,
     pub(super) scout: Scout,
 }
@@ -111,6 +113,7 @@ impl Postgres {
             security: Security::of(tls)?,
             preference: Preference::default(),
             login: Login::default(),
+            passfile: Passfile::default(),
             knobs: Knobs::default(),
             scout: Scout::default(),
         })
@@ -349,7 +352,13 @@ impl Driver for Postgres {
 
     fn connect(&self, attempt: &Attempt) -> Result<(Client, Side), ConnectError> {
         self.login.dial(&self.itinerary.label(), attempt, |credentials| {
-            self.itinerary.travel(attempt, |place| self.dial(place, credentials, attempt))
+            self.itinerary.travel(attempt, |place| match credentials {
+                Some(_) => self.dial(place, credentials, attempt),
+                None => {
+                    let filed = self.passfile.password(place, &self.config);
+                    self.dial(place, filed.as_ref(), attempt)
+                }
+            })
         })
     }
 

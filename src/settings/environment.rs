@@ -5,6 +5,7 @@ use crate::config::Knobs;
 use crate::error::Error;
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 
 /// PostgreSQL documentation, "Environment Variables".
 const LIBPQ: &[(&str, &str)] = &[
@@ -14,6 +15,7 @@ const LIBPQ: &[(&str, &str)] = &[
     ("PGDATABASE", "dbname"),
     ("PGUSER", "user"),
     ("PGPASSWORD", "password"),
+    ("PGPASSFILE", "passfile"),
     ("PGSSLMODE", "sslmode"),
     ("PGSSLROOTCERT", "sslrootcert"),
     ("PGSSLCERT", "sslcert"),
@@ -25,6 +27,17 @@ const LIBPQ: &[(&str, &str)] = &[
     ("PGOPTIONS", "options"),
     ("PGTARGETSESSIONATTRS", "target_session_attrs"),
     ("PGLOADBALANCEHOSTS", "load_balance_hosts"),
+];
+
+/// Variables that would change where or how safely it is connected, and cannot be
+/// followed: they are refused as their keys are.
+const LIBPQ_REFUSED: &[(&str, &str)] = &[
+    ("PGSERVICE", "service"),
+    ("PGREQUIREPEER", "requirepeer"),
+    ("PGREQUIREAUTH", "require_auth"),
+    ("PGREQUIRESSL", "requiressl"),
+    ("PGSSLCRL", "sslcrl"),
+    ("PGSSLCRLDIR", "sslcrldir"),
 ];
 
 impl Settings {
@@ -100,10 +113,15 @@ impl Settings {
     /// # Ok::<(), poolwarden::Error>(())
     /// ```
     ///
+    /// Where no password is given, the password file is read at every connect:
+    /// `PGPASSFILE`, or `.pgpass` in the folder that `HOME` names if it is there now.
+    /// A file that others than its owner have access to is warned of and not used.
+    ///
     /// # Errors
     ///
     /// [`Config`](crate::ErrorKind::Config), naming the variable, and never showing
-    /// its value.
+    /// its value; also for `PGSERVICE` and others that are not supported and would
+    /// change where to, or how safely, it is connected.
     pub fn from_pg_env() -> Result<Settings, Error> {
         Settings::from_pg_lookup(|name| std::env::var_os(name))
     }
@@ -118,14 +136,33 @@ impl Settings {
         F: Fn(&str) -> Option<OsString>,
     {
         let mut settings = Settings::default();
+        for (variable, name) in LIBPQ_REFUSED {
+            let is_set = look_up(variable).is_some_and(|value| !value.is_empty());
+            if let (true, keys::Found::Refused(why)) = (is_set, keys::find(name, Style::Marked)) {
+                return Err(Error::config(format!("{variable}: {why}")));
+            }
+        }
         for (variable, name) in LIBPQ {
             let value = text_of(variable, look_up(variable))?;
             if let (Some(value), Some(key)) = (value, keys::named(name)) {
                 settings.say(variable, key, &value).map_err(Error::config)?;
             }
         }
+        if let (None, Some(file)) = (settings.text("passfile"), home_passfile(&look_up)) {
+            settings.set("passfile", &file)?;
+        }
         Ok(settings)
     }
+}
+
+/// PostgreSQL documentation, "The Password File": `.pgpass` in the home folder.
+fn home_passfile<F>(look_up: &F) -> Option<String>
+where
+    F: Fn(&str) -> Option<OsString>,
+{
+    let home = look_up("HOME").filter(|home| !home.is_empty())?;
+    let file = Path::new(&home).join(".pgpass");
+    if file.is_file() { file.into_os_string().into_string().ok() } else { None }
 }
 
 /// Variables whose names are not just the key's in capitals. Everybody calls the

@@ -127,6 +127,34 @@ fn libpqs_variables_stand_where_the_url_says_nothing() {
     assert_eq!(error.to_string(), "PGPORT: not a number from 1 to 65535");
 }
 
+#[test]
+fn the_password_file_is_the_one_named_or_the_one_at_home() {
+    let home = std::env::temp_dir().join(format!("poolwarden-home-{}", std::process::id()));
+    fs::create_dir_all(&home).expect("a folder");
+    let read = |variables: &[(&str, &str)]| {
+        Settings::from_pg_lookup(|name| find(name, variables)).expect("settings")
+    };
+    let at_home = ("HOME", home.to_str().expect("text"));
+    assert_eq!(read(&[at_home]).text("passfile"), None, "there is none");
+    fs::write(home.join(".pgpass"), "*:*:*:*:hushhush").expect("a file");
+    let file = home.join(".pgpass");
+    assert_eq!(read(&[at_home]).text("passfile"), file.to_str());
+    assert_eq!(read(&[at_home, ("PGPASSFILE", "/p")]).text("passfile"), Some("/p"));
+    fs::remove_dir_all(&home).expect("it is ours");
+}
+
+#[test]
+fn variables_that_cannot_be_followed_are_refused_and_not_passed_over() {
+    for (variable, key) in LIBPQ_REFUSED {
+        assert!(matches!(keys::find(key, Style::Marked), keys::Found::Refused(_)), "{key}");
+        let variables = [(*variable, "hushhush")];
+        let error = Settings::from_pg_lookup(|name| find(name, &variables)).expect_err("refused");
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("{variable}: ")) && !text.contains("hush"), "{text}");
+    }
+    assert!(Settings::from_pg_lookup(|name| find(name, &[("PGSERVICE", "")])).is_ok());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_variable_that_is_no_text_is_told_of() {
