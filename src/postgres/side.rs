@@ -26,6 +26,11 @@ impl Side {
         protection.is_some_and(|protection| protection.encryption != Encryption::Plain)
     }
 
+    /// A descriptor of our own for the connection's socket.
+    pub(crate) fn socket(&self) -> Option<Descriptor> {
+        self.socket.clone()
+    }
+
     /// The error with which the server ended the session, if our stream saw it.
     pub(crate) fn fatal(&self) -> Option<Words> {
         self.ledger.as_ref()?.fatal()

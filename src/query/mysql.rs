@@ -280,7 +280,13 @@ fn transact<T>(
             return Finished { outcome: Ok(Err(error)), close };
         }
     };
-    match work::run(|| work(&mut transaction)) {
+    let ending = work::run(|| work(&mut transaction));
+    if matches!(ending, Ending::Commit(_)) {
+        // What is not sent is not done: an end that is seen now leaves no doubt.
+        let has_ended = socket.as_ref().is_some_and(Descriptor::is_ended_by_peer);
+        transaction.has_lost(has_ended);
+    }
+    match ending {
         Ending::Commit(_) if let Some(doom) = transaction.doom() => {
             let error = Error::driver("nothing was committed", doom.refusal());
             left_by(transaction, error, identity, |tx| roll_back(tx, socket, &time_out))

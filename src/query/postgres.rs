@@ -287,10 +287,15 @@ fn transact<T>(
     connection: &mut Conn,
     work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
 ) -> Finished<T> {
+    let socket = connection.lease().managed().side().and_then(Side::socket);
     let ending = connection.transaction().map(|mut transaction| {
         let ending = match work::run(|| work(&mut transaction)) {
+            // What is not sent is not done: an end that is seen now leaves no doubt.
+            Ending::Commit(_) if socket.is_some_and(|socket| socket.is_ended_by_peer()) => {
+                Err(Ok(None))
+            }
             Ending::Commit(value) => Ok((value, commit(&mut transaction))),
-            Ending::Rollback(error) => Err(Ok(error)),
+            Ending::Rollback(error) => Err(Ok(Some(error))),
             Ending::Unwind(payload) => Err(Err(payload)),
         };
         // Its drop would end the transaction a second time, without a bound; it
@@ -306,7 +311,8 @@ fn transact<T>(
         }
         Ok(Ok((value, Ok(())))) => Finished { outcome: Ok(Ok(value)), close: None },
         Ok(Ok((_, Err(error)))) => commit_failed(connection, error),
-        Ok(Err(Ok(error))) => left_by(connection, error),
+        Ok(Err(Ok(Some(error)))) => left_by(connection, error, false),
+        Ok(Err(Ok(None))) => left_by(connection, work::uncommitted(), true),
         Ok(Err(Err(payload))) => Finished { outcome: Err(payload), close: roll_back(connection) },
     }
 }
@@ -327,10 +333,12 @@ fn commit_failed<T>(connection: &mut Conn, error: postgres::Error) -> Finished<T
     Finished { outcome: Ok(Err(error)), close: (!is_gone).then_some(CloseReason::Broken) }
 }
 
-/// The closure has failed: nothing that it did on this connection stands.
-fn left_by<T>(connection: &mut Conn, error: Error) -> Finished<T> {
+/// The closure has failed, or the connection is known to be lost: nothing that was done
+/// on it stands.
+fn left_by<T>(connection: &mut Conn, error: Error, is_lost: bool) -> Finished<T> {
     let words = parting_words(connection);
-    if !connection.is_closed() && words.is_none() {
+    let words = words.or_else(|| connection.lease().managed().lost().words.filter(|_| is_lost));
+    if !is_lost && !connection.is_closed() && words.is_none() {
         let error = with_first_failure(connection, error);
         return Finished { outcome: Ok(Err(error)), close: roll_back(connection) };
     }

@@ -276,6 +276,14 @@ pub(super) fn bounded<T>(socket: Descriptor, rollback: impl FnOnce() -> T) -> T 
     outcome
 }
 
+/// The error of a transaction whose connection had ended before its COMMIT.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) fn uncommitted() -> Error {
+    let lost = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+    let fault = Fault::new(FaultClass::Disconnected, Usability::Broken, Repeat::RolledBack);
+    Error::driver("COMMIT was not sent", lost).with_fault(fault)
+}
+
 /// The error of a query that must return one row and did not.
 #[cfg(feature = "postgres")]
 pub(super) fn row_count(found: usize, expected: &str) -> Error {

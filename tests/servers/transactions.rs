@@ -3,7 +3,7 @@
 
 use crate::flavour::{Flavour, shared_my, shared_pg};
 use mysql::prelude::Queryable;
-use poolwarden::{Error, ErrorKind, Pool};
+use poolwarden::{Error, ErrorKind, Pool, Postgres, RetryPolicy};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use support::proxy::{Fault, Proxy};
@@ -136,4 +136,71 @@ fn a_rollback_that_is_not_answered_does_not_hold_its_caller() {
     assert!(began.elapsed() < Duration::from_secs(4), "after {:?}", began.elapsed());
     proxy.apply(&Fault::Fin);
     assert!(pool.query("select 1", &[]).is_ok());
+}
+
+/// A connection that ends between the last statement and COMMIT is known to have
+/// committed nothing: the transaction is done again, and stands once.
+fn assert_done_again<F: Flavour>(
+    flavour: &F,
+    kill: impl Fn() -> usize,
+    transact: impl Fn(&Pool<F::Driver>, &mut dyn FnMut(u32)) -> Result<(), Error>,
+) {
+    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+    let mut attempts = 0;
+    let outcome = transact(&pool, &mut |attempt| {
+        attempts = attempt;
+        if attempt == 1 {
+            assert_eq!(kill(), 1);
+            // The end must have come through before the closure returns.
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    });
+    outcome.expect("it is done at the second attempt");
+    assert_eq!(attempts, 2);
+}
+
+#[test]
+fn a_commit_is_not_sent_over_a_connection_that_has_ended() {
+    if let Some((flavour, database)) = shared_pg() {
+        database.sql("create table notes (n int); grant all on notes to public");
+        let kill = || database.terminate_all();
+        assert_done_again(&flavour, kill, |pool, between| {
+            pool.transaction_with(RetryPolicy::web(), |tx, attempt| {
+                tx.execute("insert into notes values (1)", &[])?;
+                between(attempt);
+                Ok(())
+            })
+        });
+        let once = |pool: &Pool<Postgres>| {
+            pool.transaction(|tx| {
+                tx.execute("insert into notes values (2)", &[])?;
+                database.terminate_all();
+                std::thread::sleep(Duration::from_millis(200));
+                Ok(())
+            })
+        };
+        let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+        let error = once(&pool).expect_err("it was not sent");
+        assert_eq!(error.kind(), ErrorKind::Driver, "{error}");
+        assert!(
+            error.to_string().contains("COMMIT was not sent; the server said 57P01"),
+            "{error}"
+        );
+        assert_eq!(database.sql("select n from notes"), [["1"]]);
+    }
+    if let Some((flavour, database)) = shared_my() {
+        database.sql("create table notes (n int)");
+        assert_done_again(
+            &flavour,
+            || database.kill_all(),
+            |pool, between| {
+                pool.transaction_with(RetryPolicy::web(), |tx, attempt| {
+                    tx.query_drop("insert into notes values (1)")?;
+                    between(attempt);
+                    Ok(())
+                })
+            },
+        );
+        assert_eq!(database.sql("select n from notes"), [["1"]]);
+    }
 }

@@ -75,6 +75,14 @@ impl<'a> MySqlTransaction<'a> {
         self.has_ended
     }
 
+    /// Enters whether its connection was found to have ended.
+    pub(super) fn has_lost(&mut self, its_connection: bool) {
+        if its_connection {
+            let lost = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+            note(&mut self.doom, &Error::IoError(lost));
+        }
+    }
+
     fn admit(&self) -> mysql::Result<()> {
         match &self.doom {
             Some(doom) => Err(doom.refusal()),
