@@ -18,6 +18,7 @@ mod hosts;
 mod ledger;
 mod limits;
 mod negotiation;
+mod notices;
 mod passfile;
 mod pooler;
 mod security;

@@ -2,6 +2,7 @@
 
 use super::connector::Connector;
 use super::negotiation::Refusal;
+use super::notices::Notices;
 use super::passfile::Passfile;
 use super::pooler::Scout;
 use super::security::Security;
@@ -65,6 +66,7 @@ pub struct Postgres {
     preference: Preference,
     login: Login,
     pub(super) passfile: Passfile,
+    pub(super) notices: Notices,
     pub(super) knobs: Knobs,
     pub(super) scout: Scout,
 }
@@ -86,8 +88,9 @@ impl Postgres {
 
     /// Makes a driver from the `postgres` driver's own configuration.
     ///
-    /// A notice callback set on it is not taken over; notices go to the log. What
-    /// it says about TLS is understood as by [`with_tls`](Postgres::with_tls).
+    /// A notice callback set on it cannot be taken over: give it to
+    /// [`with_notice_callback`](Postgres::with_notice_callback). What it says about TLS is
+    /// understood as by [`with_tls`](Postgres::with_tls).
     ///
     /// # Errors
     ///
@@ -114,6 +117,7 @@ impl Postgres {
             preference: Preference::default(),
             login: Login::default(),
             passfile: Passfile::default(),
+            notices: Notices::default(),
             knobs: Knobs::default(),
             scout: Scout::default(),
         })
@@ -235,6 +239,7 @@ impl Postgres {
     ) -> Result<(Client, Side), ConnectError> {
         attempt.enter(Phase::Connecting);
         let mut config = hosts::for_address(&self.config, &self.security.tls, host, address);
+        self.notices.attach(&mut config);
         hosts::want(&mut config, attempt.role());
         configure::log_in(&mut config, credentials);
         config.connect_timeout(self.time_for_tcp(attempt));
@@ -270,6 +275,7 @@ impl Postgres {
         attempt.enter(Phase::Handshaking);
         let path = folder.join(format!(".s.PGSQL.{port}"));
         let mut config = hosts::for_socket(&self.config, &self.security.tls, folder, port);
+        self.notices.attach(&mut config);
         hosts::want(&mut config, attempt.role());
         configure::log_in(&mut config, credentials);
         config.connect_timeout(self.time_for_tcp(attempt));

@@ -102,7 +102,7 @@ pub(super) fn want(config: &mut Config, role: Role) {
 }
 
 /// Copies everything but hosts, ports and TLS. A notice callback has no getter
-/// and stays behind: notices go to the log, at level info.
+/// and stays behind.
 fn without_hosts(config: &Config) -> Config {
     let mut copy = Config::new();
     if let Some(user) = config.get_user() {

@@ -20,6 +20,7 @@ mod flavour;
 mod foreign;
 mod lifetime;
 mod limits;
+mod notices;
 mod passfile;
 mod places;
 mod pooled;
