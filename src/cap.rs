@@ -37,21 +37,16 @@ pub(crate) struct Allowance {
     pub(crate) working: String,
 }
 
-/// A tenth of the server's connections, at least 3, stay free for people.
-fn head_room(max_connections: u32) -> u32 {
-    max_connections.div_ceil(10).max(3)
-}
-
 /// Connections that all pools of this role may have together; `None` if nothing
 /// is known of the server.
 ///
 /// What `others` hold counts against the server's connections only: the limits of
 /// the role and of the database are not theirs.
 fn given(limits: &ServerLimits, others: Option<u32>) -> Option<(u32, String)> {
-    let by_server = limits.max_connections.map(|max| {
-        let (reserved, room) = (limits.reserved_connections.unwrap_or(0), head_room(max));
-        let left = max.saturating_sub(reserved).saturating_sub(room);
-        let left = left.saturating_sub(others.unwrap_or(0));
+    let by_server = limits.left_beside(others.unwrap_or(0)).map(|left| {
+        let max = limits.max_connections.unwrap_or(0);
+        let reserved = limits.reserved_connections.unwrap_or(0);
+        let room = limits.head_room().unwrap_or(0);
         let others = others.map(|others| format!(" - others {others}")).unwrap_or_default();
         let text = format!(
             "max_connections {max} - reserved {reserved} - head room {room}{others} = {left}"
@@ -65,10 +60,26 @@ fn given(limits: &ServerLimits, others: Option<u32>) -> Option<(u32, String)> {
 }
 
 impl Cap {
+    /// Returns the cap that this rule makes of a server's limits, 1 at least; `None` if
+    /// nothing is known of them.
+    ///
+    /// ```
+    /// use poolwarden::{Cap, ServerLimits};
+    ///
+    /// let mut limits = ServerLimits::default();
+    /// limits.max_connections = Some(100);
+    /// assert_eq!(Cap::Fixed(200).of(&limits), Some(90));
+    /// assert_eq!(Cap::Share { of_server: 0.25 }.of(&limits), Some(22));
+    /// ```
+    pub fn of(self, limits: &ServerLimits) -> Option<u32> {
+        self.apply(limits).map(|allowance| allowance.cap)
+    }
+
     /// Applies the rule. Never less than 1: a pool without a connection is none.
     pub(crate) fn apply(self, limits: &ServerLimits) -> Option<Allowance> {
         let shared = matches!(self, Cap::PerInstance { .. });
-        let (given, working) = given(limits, shared.then(|| others(limits)))?;
+        let others = shared.then(|| limits.held_by_others().unwrap_or(0));
+        let (given, working) = given(limits, others)?;
         let (cap, working) = match self {
             Cap::Fixed(wanted) => {
                 let cap = wanted.min(given);
@@ -89,14 +100,6 @@ impl Cap {
     /// Tells whether the cap follows from the server instead of from a number.
     pub(crate) fn is_derived(self) -> bool {
         !matches!(self, Cap::Fixed(_))
-    }
-}
-
-/// Connections that roles other than ours hold now.
-fn others(limits: &ServerLimits) -> u32 {
-    match (limits.connections, limits.role_connections) {
-        (Some(all), Some(ours)) => all.saturating_sub(ours),
-        _ => 0,
     }
 }
 

@@ -47,7 +47,56 @@ pub struct ServerLimits {
     pub encrypted: Option<bool>,
 }
 
+/// What the server can give: the arithmetic behind every [`Cap`](crate::Cap).
+///
+/// ```
+/// use poolwarden::{Cap, ServerLimits};
+///
+/// let mut limits = ServerLimits::default();
+/// limits.max_connections = Some(100);
+/// limits.reserved_connections = Some(3);
+/// (limits.connections, limits.role_connections) = (Some(30), Some(10));
+/// assert_eq!(limits.head_room(), Some(10));
+/// assert_eq!(limits.held_by_others(), Some(20));
+/// assert_eq!(limits.left_by_server(), Some(67)); // 100 - 3 - 10 - 20
+/// limits.database_limit = Some(50);
+/// assert_eq!(limits.available(), Some(50));
+/// assert_eq!(Cap::PerInstance { instances: 4 }.of(&limits), Some(12));
+/// ```
 impl ServerLimits {
+    /// Returns how many connections stay free for administrators: a tenth of
+    /// `max_connections`, rounded up, at least 3. `None` if those are not known.
+    pub fn head_room(&self) -> Option<u32> {
+        self.max_connections.map(|max| max.div_ceil(10).max(3))
+    }
+
+    /// Returns how many connections other roles hold now; `None` if that is not known,
+    /// which counts as none.
+    pub fn held_by_others(&self) -> Option<u32> {
+        Some(self.connections?.saturating_sub(self.role_connections?))
+    }
+
+    /// Returns what is left of `max_connections` for all pools of this role together:
+    /// less the reserved ones, the head room, and what other roles hold. `None` if those
+    /// are not known.
+    pub fn left_by_server(&self) -> Option<u32> {
+        self.left_beside(self.held_by_others().unwrap_or(0))
+    }
+
+    /// Returns how many connections all pools of this role may have together: what is
+    /// left by the server, and no more than the role and the database may have. `None`
+    /// if nothing of that is known.
+    pub fn available(&self) -> Option<u32> {
+        let limits = [self.left_by_server(), self.role_limit, self.database_limit];
+        limits.into_iter().flatten().min()
+    }
+
+    /// What is left of the server's connections if others hold so many.
+    pub(crate) fn left_beside(&self, others: u32) -> Option<u32> {
+        let taken = [self.reserved_connections.unwrap_or(0), self.head_room()?, others];
+        Some(taken.into_iter().fold(self.max_connections?, u32::saturating_sub))
+    }
+
     /// Forgets what the server says about the pooler's sessions, not ours.
     #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(crate) fn hide_poolers_own(&mut self) {

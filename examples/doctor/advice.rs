@@ -18,25 +18,19 @@ pub(super) fn share(limits: &ServerLimits, instances: u32) -> Share {
     let mut note = |label, number: u32, why: &str| {
         working.push((label, format!("{number:>6}  {why}").trim_end().to_owned()));
     };
-    let by_server = limits.max_connections.map(|max| {
-        let reserved = limits.reserved_connections.unwrap_or(0);
-        let room = max.div_ceil(10).max(3);
-        let others = limits.connections.unwrap_or(0);
-        let others = others.saturating_sub(limits.role_connections.unwrap_or(others));
-        let left = max.saturating_sub(reserved).saturating_sub(room).saturating_sub(others);
+    if let (Some(max), Some(room)) = (limits.max_connections, limits.head_room()) {
         note("max_connections", max, "");
-        note("- reserved", reserved, "not for this role");
+        note("- reserved", limits.reserved_connections.unwrap_or(0), "not for this role");
         note("- head room", room, "for administrators: a tenth, at least 3");
-        note("- others", others, "held now by other roles");
-        note("= left", left, "");
-        left
-    });
+        note("- others", limits.held_by_others().unwrap_or(0), "held now by other roles");
+        note("= left", limits.left_by_server().unwrap_or(0), "");
+    }
     let bounds =
         [("limit of role", limits.role_limit), ("limit of database", limits.database_limit)];
     for (label, bound) in bounds {
         bound.into_iter().for_each(|bound| note(label, bound, ""));
     }
-    let all = [by_server, limits.role_limit, limits.database_limit].into_iter().flatten().min();
+    let all = limits.available();
     match all {
         Some(all) => note("= for each", all / instances, &format!("of {instances} instances")),
         None if limits.behind_pooler == Some(true) => {
