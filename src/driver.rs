@@ -140,6 +140,16 @@ pub trait Driver: Send + Sync + 'static {
         false
     }
 
+    /// Makes the drop that follows wait for no answer; tells, without I/O, whether
+    /// one is owed.
+    ///
+    /// Called once, before the connection is dropped. If one is owed, the socket that
+    /// [`link`](Driver::link) names is shut down first. Default: none is owed.
+    fn give_up(&self, connection: &mut Self::Connection, side: &mut Self::Side) -> bool {
+        let _ = (connection, side);
+        false
+    }
+
     /// Tells at check-in, without I/O, what the borrower has left behind.
     ///
     /// Default: nothing.

@@ -58,9 +58,9 @@
 //! # Threads
 //!
 //! One thread for each connection that is being opened, one for each statement that is
-//! being cancelled, and three for the whole
-//! process, started when needed and gone when unused: one closes, one keeps
-//! house, one enforces deadlines. There are none for each pool.
+//! being cancelled, and four for the whole process, started when needed and gone when
+//! unused: one closes, one drops what is closed, one keeps house, one enforces
+//! deadlines. There are none for each pool.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Each driver uses its part of the machinery; what none of all uses is still found.

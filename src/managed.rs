@@ -402,13 +402,15 @@ impl<D: Driver> Managed<D> {
         let busy = self.fate.as_ref().is_some_and(|fate| fate.busy);
         let stop =
             if busy { self.brake.get().map_or_else(|| self.stop(), |b| b.stop()) } else { None };
-        let Some(parts) = self.parts.take() else { return };
+        let Some(mut parts) = self.parts.take() else { return };
+        let (connection, side) = (&mut parts.connection, &mut parts.side);
+        let owed = self.warden.ask(|driver| driver.give_up(connection, side)).unwrap_or(true);
         let fate = self.fate.as_ref();
         let manner = if busy {
             stop.map_or(Manner::Cut, Manner::Cancel)
         } else if fate.is_some_and(|fate| fate.reason.peer_has_ended_it()) {
             Manner::Ended
-        } else if fate.is_some_and(|fate| fate.reason.peer_is_deaf()) {
+        } else if owed || fate.is_some_and(|fate| fate.reason.peer_is_deaf()) {
             Manner::Cut
         } else {
             Manner::Orderly

@@ -1,5 +1,6 @@
 //! How one connection is closed: orderly, cut, or cancelled and cut.
 
+use super::dropper::Dropper;
 use super::stop::Stop;
 use super::watch::Watched;
 use crate::budget::Permit;
@@ -45,22 +46,22 @@ pub(crate) enum Manner {
 
 impl Farewell {
     /// Closes the connection; returns what remains to be watched.
-    pub(super) fn say(mut self, behind: usize) -> Option<Watched> {
+    pub(super) fn say(mut self, behind: usize, dropper: &mut Dropper) -> Option<Watched> {
         match std::mem::replace(&mut self.manner, Manner::Cut) {
             Manner::Orderly | Manner::Ended | Manner::Cut if self.socket.is_none() => {
                 self.part_elsewhere();
                 None
             }
-            Manner::Orderly => self.part(behind, false),
+            Manner::Orderly => self.part(behind, false, dropper),
             Manner::Ended => {
                 let ended = self.socket.as_ref().is_some_and(Descriptor::is_ended_by_peer);
-                let mut watched = self.part(behind, true)?;
+                let mut watched = self.part(behind, true, dropper)?;
                 if ended {
                     watched.confirm();
                 }
                 Some(watched)
             }
-            Manner::Cut => self.part(behind, true),
+            Manner::Cut => self.part(behind, true, dropper),
             Manner::Cancel(stop) => {
                 self.cancel_elsewhere(stop);
                 None
@@ -83,17 +84,21 @@ impl Farewell {
     /// Nothing can end a drop without a socket: it has a thread of its own, so that
     /// one that hangs holds up no other closing.
     fn part_elsewhere(self) {
-        let work = move || drop(self.part(0, false));
+        let work = move || {
+            let _ = drop_fenced(self.connection);
+            drop(self.permit);
+        };
         // Without a thread the job drops here, behind the closer's fence.
         let _ = std::thread::Builder::new().name("poolwarden-drop".into()).spawn(work);
     }
 
-    fn part(self, behind: usize, mut cut: bool) -> Option<Watched> {
+    fn part(self, behind: usize, mut cut: bool, dropper: &mut Dropper) -> Option<Watched> {
         if cut && let Some(socket) = &self.socket {
             socket.abort();
         }
         let bound = DROP_BOUND / u32::try_from(behind + 1).unwrap_or(u32::MAX);
-        let deadline = Instant::now() + bound.max(DROP_BOUND_FLOOR);
+        let bound = bound.max(DROP_BOUND_FLOOR);
+        let deadline = Instant::now() + bound;
         let watch = self.socket.clone().map(|socket| {
             let bite = move || {
                 socket.abort();
@@ -101,7 +106,7 @@ impl Farewell {
             };
             watchdog::arm(deadline, Arc::new(bite))
         });
-        let _ = drop_fenced(self.connection);
+        dropper.drop_within(self.connection, bound);
         drop(watch);
         // From the deadline on a bite may be under way: then it is cut, and the poll
         // flags that a cut sets by itself are not taken for the other side's end.

@@ -23,7 +23,7 @@ const IN_TRANSACTION: &str = "select now() <> statement_timestamp()";
 /// a few bytes may be owed; rows that nobody read are not waited for.
 const DRAIN: Duration = Duration::from_millis(100);
 
-/// How long a connection that could not be cut may take to show that it lives.
+/// How long a connection may take to show that it lives.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// What the borrower left behind, as far as it is known without a round trip.
@@ -43,15 +43,17 @@ pub(super) fn leftovers(ledger: Option<&Ledger>, handling: Handling, reset: Rese
 
 /// Cleans the session.
 ///
-/// Of a connection that `is_hidden`, without a socket that could be cut, only what
-/// has just answered is asked more: nothing else would end at a frozen server.
+/// Of one that is `unproven` only what has just answered is asked more: without a
+/// socket that could be cut, nothing else would end at a frozen server; without a
+/// stream that tells, nothing else where a borrower forgot rows, for whose reader the
+/// driver waits first.
 pub(super) fn reset(
     client: &mut Client,
     ledger: Option<&Ledger>,
-    is_hidden: bool,
+    unproven: bool,
     reset: Reset,
 ) -> Result<Cleaned, BoxError> {
-    if is_hidden {
+    if unproven {
         client.is_valid(SIGN_OF_LIFE)?;
     }
     if ledger.is_some_and(|ledger| ledger.session() == Session::Unanswered) {

@@ -1,6 +1,7 @@
 //! The PostgreSQL driver.
 
 use super::connector::Connector;
+use super::ledger::Session;
 use super::negotiation::Refusal;
 use super::notices::Notices;
 use super::passfile::Passfile;
@@ -395,6 +396,13 @@ impl Driver for Postgres {
         client.is_closed() || side.ledger.as_ref().is_some_and(|ledger| ledger.has_ended())
     }
 
+    /// The driver's drop waits for all answers, and for ever if rows were forgotten.
+    fn give_up(&self, _: &mut Client, side: &mut Side) -> bool {
+        let ledger = side.ledger.as_ref();
+        let owed = ledger.filter(|ledger| ledger.session() == Session::Unanswered);
+        owed.inspect(|ledger| ledger.give_up()).is_some()
+    }
+
     fn leftovers(
         &self,
         _: &mut Client,
@@ -409,10 +417,12 @@ impl Driver for Postgres {
         &self,
         client: &mut Client,
         side: &mut Side,
-        _: Handling,
+        handling: Handling,
         reset: Reset,
     ) -> Result<Cleaned, BoxError> {
-        cleaning::reset(client, side.ledger.as_deref(), side.socket.is_none(), reset)
+        let ledger = side.ledger.as_deref();
+        let unproven = side.socket.is_none() || ledger.is_none() && handling == Handling::Raw;
+        cleaning::reset(client, ledger, unproven, reset)
     }
 
     fn read_words(&self, bytes: &[u8]) -> Option<Words> {

@@ -48,15 +48,9 @@ impl Edited {
     }
 }
 
-impl TlsStream for Edited {
-    fn channel_binding(&self) -> ChannelBinding {
-        self.wire.channel_binding()
-    }
-}
-
-impl AsyncRead for Edited {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl Edited {
+    fn poll_bytes(
+        &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -77,6 +71,33 @@ impl AsyncRead for Edited {
         editing.to_driver.took(taken);
         Poll::Ready(Ok(()))
     }
+
+    fn check(&self) -> io::Result<()> {
+        if self.ledger.is_given_up() {
+            Err(io::ErrorKind::ConnectionAborted.into())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl TlsStream for Edited {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.wire.channel_binding()
+    }
+}
+
+impl AsyncRead for Edited {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = self.poll_bytes(context, buffer);
+        self.ledger.driver_took(buffer.filled().len() > before);
+        polled
+    }
 }
 
 impl AsyncWrite for Edited {
@@ -85,6 +106,7 @@ impl AsyncWrite for Edited {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check()?;
         let (mut wire, editing) = self.split();
         let Some(editing) = editing else { return wire.poll_write(context, bytes) };
         ready!(editing.to_server.drain(wire.as_mut(), context))?;
@@ -97,6 +119,8 @@ impl AsyncWrite for Edited {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The one thing that the driver does while it waits for the reader of its rows.
+        self.check()?;
         let (mut wire, editing) = self.split();
         if let Some(editing) = editing {
             ready!(editing.to_server.drain(wire.as_mut(), context))?;

@@ -28,6 +28,12 @@ pub(super) struct Ledger {
     /// What one message prepares under a name may not be there for the next.
     names_are_unsafe: AtomicBool,
     tally: Tally,
+    /// The driver took bytes and has not come back for more. It always does, unless
+    /// it waits for the reader of rows that a borrower forgot: whoever comes next
+    /// would wait for ever.
+    stuck: AtomicBool,
+    /// The connection is about to be dropped, and no answer is to be waited for.
+    given_up: AtomicBool,
 }
 
 /// How a session was left, as far as the stream tells.
@@ -56,6 +62,8 @@ impl Ledger {
             gauge: OnceLock::new(),
             names_are_unsafe: AtomicBool::new(false),
             tally: Tally::default(),
+            stuck: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
         }
     }
 
@@ -127,13 +135,29 @@ impl Ledger {
     }
 
     pub(super) fn session(&self) -> Session {
-        if self.owed.load(Relaxed) != 0 || self.inside.load(Relaxed) {
+        let stuck = self.stuck.load(Relaxed);
+        if stuck || self.owed.load(Relaxed) != 0 || self.inside.load(Relaxed) {
             return Session::Unanswered;
         }
         match self.status.load(Relaxed) {
             b'I' => Session::Idle,
             _ => Session::InTransaction,
         }
+    }
+
+    /// Enters whether the driver has taken bytes, or has come back for more than
+    /// there are.
+    pub(super) fn driver_took(&self, bytes: bool) {
+        self.stuck.store(bytes, Relaxed);
+    }
+
+    /// Has the stream fail, so that a driver that waits for an answer stops waiting.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Relaxed);
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.load(Relaxed)
     }
 
     /// Has the stream take the names off statements from now on. Nothing may be

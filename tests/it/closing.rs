@@ -119,7 +119,7 @@ fn the_last_handle_dropped_while_a_connection_is_being_opened_leaves_nothing() {
 }
 
 #[test]
-fn connections_are_dropped_on_the_closers_thread() {
+fn connections_are_dropped_on_a_thread_of_the_closers() {
     let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_size(3));
     let mut broken = pool.get().expect("it opens");
     broken.broken = true;
@@ -128,7 +128,7 @@ fn connections_are_dropped_on_the_closers_thread() {
     idle(&pool, 2);
     drop(pool);
     until(|| script.calls(At::Drop) == 4);
-    assert_eq!(script.threads(At::Drop), ["poolwarden-closer"; 4]);
+    assert_eq!(script.threads(At::Drop), ["poolwarden-drop"; 4]);
 }
 
 #[test]

@@ -203,6 +203,24 @@ fn a_drop_that_cannot_be_cut_holds_up_nobody_elses_closing() {
 }
 
 #[test]
+fn a_drop_that_hangs_although_it_was_cut_is_left_behind() {
+    let (stuck, script) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
+    let (sound, _) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
+    let gate = Gate::shut();
+    script.always(At::Drop, Act::Hang(gate.clone()));
+    for hung in 1..4 {
+        // The server has let go of the one before, so that there is a place.
+        PooledConnection::discard(stuck.get_timeout(SLACK).expect("its place is free"));
+        gate.until_came(hung);
+        let conn = sound.get_timeout(SLACK).expect("its place is free at once");
+        PooledConnection::discard(conn);
+    }
+    gate.open();
+    books(&sound);
+    books(&stuck);
+}
+
+#[test]
 fn a_time_out_of_nothing_comes_back_at_once_and_one_without_end_waits() {
     let (pool, _) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
     let held = pool.get().expect("it opens");

@@ -6,6 +6,7 @@ use poolwarden::{CloseReason, Driver, MySql, Pool, PooledConnection, Postgres, R
 use postgres::fallible_iterator::FallibleIterator;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
+use support::wait::{eventually, threads_named, within};
 use support::{logs, mariadb, postgres as pg};
 
 fn one<D: Driver>(driver: D, reset: Reset, name: &str) -> Pool<D> {
@@ -114,6 +115,34 @@ fn rows_that_were_not_read_cost_their_connection_and_hold_nobody() {
     assert_eq!(seven, 7);
     assert!(began.elapsed() < Duration::from_secs(2), "after {:?}", began.elapsed());
     assert_eq!(pool.snapshot().closed_by(CloseReason::Dirty), 1, "{}", pool.snapshot());
+}
+
+#[test]
+fn rows_that_were_forgotten_hold_up_nobody() {
+    on_postgres(|pool, by_tcp| {
+        // The driver reads on only as the rows are read: at some length the whole answer
+        // is here, and it still waits for their reader.
+        for kilobytes in [1, 8, 12, 16, 17, 18, 20, 22, 24, 26, 28, 32, 40, 200] {
+            let mut client = pool.get().expect("a connection");
+            let sql = "select repeat('x', 1000) from generate_series(1, $1)";
+            let mut rows = client.query_raw(sql, [kilobytes]).expect("rows");
+            rows.next().expect("no error").expect("a row");
+            std::mem::forget(rows);
+            drop(client);
+            let ask = || pool.query_one("select 7", &[]).expect("a row").get::<_, i32>(0);
+            assert_eq!(within(Duration::from_secs(4), ask).0, 7, "{kilobytes} kB");
+        }
+        let mut client = pool.get().expect("a connection");
+        let none: [i32; 0] = [];
+        std::mem::forget(client.query_raw("select generate_series(1, 90000)", none).expect("rows"));
+        PooledConnection::discard(client);
+        assert_eq!(pool.query_one("select 7", &[]).expect("a row").get::<_, i32>(0), 7);
+        let settled = || pool.snapshot().closing + pool.snapshot().abandoned == 0;
+        assert!(eventually(Duration::from_secs(5), settled), "{}", pool.snapshot());
+        // Nothing ends a drop over a unix socket: it is left behind on its thread.
+        let ended = || threads_named("poolwarden-drop").len() <= 1;
+        assert!(!by_tcp || eventually(Duration::from_secs(5), ended));
+    });
 }
 
 #[test]
