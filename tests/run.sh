@@ -2,6 +2,7 @@
 # Runs all tests with real servers: tests/run.sh [FILTER]
 # Runs every fault in every position, and prints the table: tests/run.sh matrix
 # Tortures both servers for SOAK_SECONDS (60) each, with the proof: tests/run.sh soak
+# Runs a million mixed operations under random faults for each server: tests/run.sh million
 #
 # As root on Debian it first installs what is missing. The servers of the
 # distribution are never started: the tests start private ones of their own.
@@ -59,6 +60,11 @@ soak)
         cargo run --release -p poolwarden-benches --features postgres,mysql \
             --example survive -- "$server" "${SOAK_SECONDS:-60}" alone
     done
+    exit
+    ;;
+million)
+    NONCE_OPERATIONS=1000000 cargo test -p poolwarden-tests --features "$features" \
+        --test servers -- --nocapture nonce::
     exit
     ;;
 esac

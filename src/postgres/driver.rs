@@ -1,7 +1,6 @@
 //! The PostgreSQL driver.
 
 use super::connector::Connector;
-use super::ledger::Session;
 use super::negotiation::Refusal;
 use super::notices::Notices;
 use super::passfile::Passfile;
@@ -16,7 +15,7 @@ use crate::driver::{Attempt, Canceller, Driver, Gauge, Link, Progress, Unsolicit
 use crate::error::fault::postgres as fault;
 use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase};
 use crate::limits::ServerLimits;
-use crate::observe::{CloseReason, Protection, Words};
+use crate::observe::{Protection, Words};
 use crate::preference::{Preference, Way};
 use crate::protection::Route;
 use crate::reset::{Cleaned, Handling, Leftovers, Reset};
@@ -398,9 +397,7 @@ impl Driver for Postgres {
 
     /// The driver's drop waits for all answers, and for ever if rows were forgotten.
     fn give_up(&self, _: &mut Client, side: &mut Side) -> bool {
-        let ledger = side.ledger.as_ref();
-        let owed = ledger.filter(|ledger| ledger.session() == Session::Unanswered);
-        owed.inspect(|ledger| ledger.give_up()).is_some()
+        side.ledger.as_ref().is_some_and(|ledger| ledger.give_up())
     }
 
     fn leftovers(
@@ -459,22 +456,8 @@ impl Driver for Postgres {
         side.protection.clone()
     }
 
-    /// Without TLS the first byte is a message's type: `A` (a notification) and `S`
-    /// (a parameter) are harmless; an error, or a notice that ends sessions, is
-    /// not. Anything else, a record of TLS above all, is asked about.
     fn unsolicited(&self, side: &Side, bytes: &[u8]) -> Unsolicited {
-        match bytes.first() {
-            _ if side.is_encrypted() => Unsolicited::Ping,
-            Some(b'A' | b'S') => Unsolicited::Keep,
-            Some(b'E') => Unsolicited::Discard,
-            Some(b'N') => match words::read(bytes).map(|words| words.reason) {
-                Some(CloseReason::ServerShutdown | CloseReason::ServerCrash) => {
-                    Unsolicited::Discard
-                }
-                _ => Unsolicited::Ping,
-            },
-            _ => Unsolicited::Ping,
-        }
+        if side.is_encrypted() { Unsolicited::Ping } else { words::unsolicited(bytes) }
     }
 
     fn may_block_here(&self) -> bool {

@@ -151,9 +151,12 @@ impl Ledger {
         self.stuck.store(bytes, Relaxed);
     }
 
-    /// Has the stream fail, so that a driver that waits for an answer stops waiting.
-    pub(super) fn give_up(&self) {
-        self.given_up.store(true, Relaxed);
+    /// If an answer is owed, has the stream fail from now on, so that a driver that
+    /// waits for it stops waiting; tells whether one is.
+    pub(super) fn give_up(&self) -> bool {
+        let owed = self.session() == Session::Unanswered;
+        self.given_up.store(owed, Relaxed);
+        owed
     }
 
     pub(super) fn is_given_up(&self) -> bool {

@@ -3,8 +3,24 @@
 //! PostgreSQL documentation, "Message Formats", ErrorResponse and NoticeResponse:
 //! a type byte, a length, then fields of one letter and a text ended by zero.
 
+use crate::driver::Unsolicited;
 use crate::observe::{CloseReason, Words};
 use std::borrow::Cow;
+
+/// Decides about messages on an idle connection: `A` (a notification) and `S` (a
+/// parameter) are harmless; an error, or a notice that ends sessions, is not.
+/// Anything else is asked about.
+pub(super) fn unsolicited(bytes: &[u8]) -> Unsolicited {
+    match bytes.first() {
+        Some(b'A' | b'S') => Unsolicited::Keep,
+        Some(b'E') => Unsolicited::Discard,
+        Some(b'N') => match read(bytes).map(|words| words.reason) {
+            Some(CloseReason::ServerShutdown | CloseReason::ServerCrash) => Unsolicited::Discard,
+            _ => Unsolicited::Ping,
+        },
+        _ => Unsolicited::Ping,
+    }
+}
 
 /// Reads the first message with a code that ends sessions.
 ///

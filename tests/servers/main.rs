@@ -20,6 +20,7 @@ mod flavour;
 mod foreign;
 mod lifetime;
 mod limits;
+mod nonce;
 mod notices;
 mod passfile;
 mod places;
