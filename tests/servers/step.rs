@@ -3,7 +3,7 @@
 
 use crate::flavour::{Flavour, My, shared_my};
 use mysql::prelude::Queryable;
-use poolwarden::{CloseReason, MySql, Pool};
+use poolwarden::{CloseReason, ErrorKind, MySql, Pool, Repeat};
 use std::time::Duration;
 use support::proxy::{Fault, Proxy};
 use support::script::mysql::{FakeMysql, STRAY_OK};
@@ -59,6 +59,33 @@ fn a_transaction_that_swallows_the_signs_of_another_step_harms_nobody_after_it()
         answers_rightly(&pool);
         assert_eq!(closed_dirty(&pool), 1, "{}", pool.snapshot());
     }
+}
+
+#[test]
+fn a_commit_that_reads_the_answer_to_something_else_is_not_taken_for_done() {
+    let server = FakeMysql::start();
+    let pool = one(&server.url());
+    let outcome = pool.transaction(|tx| {
+        server.fall_behind();
+        Ok(tx.query_drop("insert into t values (1)")?)
+    });
+    let error = outcome.expect_err("the answer to COMMIT was never read");
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+    assert!(format!("{error:?}").contains("out of step"), "{error:?}");
+    answers_rightly(&pool);
+    assert_eq!(pool.snapshot().closed(), 1, "{}", pool.snapshot());
+}
+
+#[test]
+fn a_transaction_does_not_begin_on_a_connection_that_is_out_of_step() {
+    let server = FakeMysql::start();
+    let pool = one(&server.url());
+    server.fall_behind();
+    let outcome =
+        pool.transaction(|_| -> Result<(), poolwarden::Error> { panic!("it is not run") });
+    let error = outcome.expect_err("it could not begin");
+    assert_eq!(error.fault().repeat(), Repeat::NothingSent, "{error}");
+    answers_rightly(&pool);
 }
 
 #[test]

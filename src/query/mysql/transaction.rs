@@ -11,6 +11,7 @@ use crate::error::fault::mysql::{self as fault, Doomed};
 use mysql::prelude::{AsStatement, FromRow, Protocol, Queryable};
 use mysql::{Binary, Conn, Error, FromRowError, Params, QueryResult, Row, Statement, Text};
 use std::fmt;
+use std::io;
 use std::ops::{Deref, DerefMut};
 
 /// An open transaction of [`Pool<MySql>`](crate::Pool); the closure's way to the
@@ -78,7 +79,7 @@ impl<'a> MySqlTransaction<'a> {
     /// Enters whether its connection was found to have ended.
     pub(super) fn has_lost(&mut self, its_connection: bool) {
         if its_connection {
-            let lost = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+            let lost = io::Error::from(io::ErrorKind::BrokenPipe);
             note(&mut self.doom, &Error::IoError(lost));
         }
     }
@@ -103,9 +104,24 @@ fn note(doom: &mut Option<Doomed>, error: &Error) {
     }
 }
 
-/// Runs a text and reads all that comes of it, so that no error goes unseen.
+/// Runs a text of ours and reads all that comes of it, so that no error goes unseen.
+///
+/// An answer that has not a part for each statement is another's: the connection is
+/// out of step, and what became of this text is not known.
 fn run(connection: &mut Conn, sql: &str) -> mysql::Result<()> {
-    read(connection.query_iter(sql)?, |_| ())
+    let mut result = connection.query_iter(sql)?;
+    let mut parts = 0;
+    while let Some(rows) = result.iter() {
+        for row in rows {
+            row?;
+        }
+        parts += 1;
+    }
+    if parts == sql.split(';').count() {
+        return Ok(());
+    }
+    let text = "the answer is not the one to these statements: the connection is out of step";
+    Err(Error::IoError(io::Error::new(io::ErrorKind::InvalidData, text)))
 }
 
 /// Reads everything; the rows of the first set are given away.

@@ -35,6 +35,8 @@ fn make() -> PathBuf {
         .args(Conf::defaults(&data))
         .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
         .arg(format!("--extra-file={}", users.display()))
+        // A server that starts removes the temporary tables of all others in its folder.
+        .arg(format!("--tmpdir={}", folder.display()))
         .output()
         .expect("mariadb-install-db starts");
     let errors = String::from_utf8_lossy(&output.stderr);
