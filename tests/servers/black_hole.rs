@@ -113,6 +113,9 @@ fn live<F: Flavour>(port: u16, flavour: &F, is_silent: bool) -> Vec<Options> {
     fill(&pool);
     let found: Vec<_> = network::own_connections_to(port).iter().map(options).collect();
     assert!(found.len() >= 2, "no socket leads to {port}");
+    drop(pool);
+    // Else the next pool's would be found among this one's.
+    assert!(eventually(BOUND, || network::own_connections_to(port).is_empty()));
     found
 }
 
