@@ -103,13 +103,13 @@ pub fn of(cell: Cell) -> Rule {
 /// Why a connection went that broke in somebody's hands.
 fn in_use(cell: Cell) -> &'static [CloseReason] {
     match cell.blow {
-        // What it sent makes no sense. Over TLS it is told so, and may hang up at once.
-        Blow::Injected if cell.security == Security::Tls => {
+        // What it sent makes no sense. Over TLS it is told so; it may hang up at once, or
+        // be gone, and what is written to it answered by a reset. Half a record makes no
+        // sense either, before the end of it is here.
+        Blow::Injected | Blow::Truncated if cell.security == Security::Tls => {
             &[Broken, Dirty, ServerClosed, ConnectionReset]
         }
         Blow::Injected => &[Broken, Dirty],
-        // Nor does half a record, before the end of it is here.
-        Blow::Truncated if cell.security == Security::Tls => &[ServerClosed, Broken, Dirty],
         blow => cause(blow),
     }
 }
