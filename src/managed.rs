@@ -257,13 +257,7 @@ impl<D: Driver> Managed<D> {
     ///
     /// Blocks on the server until the deadline at most, if it has a socket.
     pub(crate) fn read_limits(&mut self, deadline: Instant) -> Result<(), Discard> {
-        let watch = self.socket_copy().map(|socket| {
-            let bite = move || {
-                socket.abort();
-                None
-            };
-            watchdog::arm(deadline, Arc::new(bite))
-        });
+        let watch = self.socket_copy().map(|socket| watchdog::cut_at(deadline, socket));
         let warden = Arc::clone(&self.warden);
         let parts = self.parts.as_mut().expect("bug: a closed connection was asked");
         let outcome = warden.read_limits(parts, deadline);

@@ -6,6 +6,7 @@
 
 use crate::driver::Attempt;
 use crate::fence::fence;
+use crate::liveness::Descriptor;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,6 +63,15 @@ pub(crate) fn arm(deadline: Instant, bite: Arc<Bite>) -> Watch {
         WAKE.notify_one();
     }
     Watch { id }
+}
+
+/// Shuts a socket down at the deadline unless the result is dropped before.
+pub(crate) fn cut_at(deadline: Instant, socket: Descriptor) -> Watch {
+    let bite = move || {
+        socket.abort();
+        None
+    };
+    arm(deadline, Arc::new(bite))
 }
 
 impl Drop for Watch {

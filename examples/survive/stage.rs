@@ -1,7 +1,8 @@
 //! The server, a database for each side, and a proxy in front of each.
 
 use crate::bank::{SCHEMA, filling};
-use crate::tellers::{self, Teller};
+use crate::tellers::{self, Ours, Teller};
+use poolwarden::{MySql, Postgres};
 use std::fmt;
 use std::time::Duration;
 use support::proxy::{Fault, Mode, Proxy};
@@ -37,6 +38,8 @@ const SLOTS: &str = "30";
 /// The names of the two sides, and of their databases.
 pub const OURS: &str = "poolwarden";
 pub const RIVAL: &str = "r2d2";
+
+const LAW: &str = "a URL of our own";
 
 enum Server {
     Postgres(postgres::Server),
@@ -85,8 +88,8 @@ impl Stage {
     pub fn ours(&self) -> Box<dyn Teller> {
         let url = self.url(OURS);
         match self.server {
-            Server::Postgres(_) => Box::new(tellers::OursOnPostgres::new(&url)),
-            Server::MariaDb(_) => Box::new(tellers::OursOnMySql::new(&url)),
+            Server::Postgres(_) => Box::new(Ours::new(Postgres::new(&url).expect(LAW))),
+            Server::MariaDb(_) => Box::new(Ours::new(MySql::new(&url).expect(LAW))),
         }
     }
 

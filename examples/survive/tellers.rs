@@ -3,7 +3,7 @@
 mod ours;
 mod rivals;
 
-pub use ours::{OursOnMySql, OursOnPostgres};
+pub use ours::Ours;
 pub use rivals::{RivalOnMySql, RivalOnPostgres};
 
 use crate::bank::{Told, Transfer};

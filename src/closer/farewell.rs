@@ -7,7 +7,6 @@ use crate::budget::Permit;
 use crate::fence::drop_fenced;
 use crate::liveness::Descriptor;
 use crate::watchdog;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the drop of one driver connection may take before its socket is
@@ -99,13 +98,7 @@ impl Farewell {
         let bound = DROP_BOUND / u32::try_from(behind + 1).unwrap_or(u32::MAX);
         let bound = bound.max(DROP_BOUND_FLOOR);
         let deadline = Instant::now() + bound;
-        let watch = self.socket.clone().map(|socket| {
-            let bite = move || {
-                socket.abort();
-                None
-            };
-            watchdog::arm(deadline, Arc::new(bite))
-        });
+        let watch = self.socket.clone().map(|socket| watchdog::cut_at(deadline, socket));
         dropper.drop_within(self.connection, bound);
         drop(watch);
         // From the deadline on a bite may be under way: then it is cut, and the poll

@@ -181,13 +181,7 @@ impl<D: Driver> Managed<D> {
     ) -> Result<(), Discard> {
         self.warden.totals().count_ping();
         let began = Instant::now();
-        let watch = self.socket_copy().map(|socket| {
-            let bite = move || {
-                socket.abort();
-                None
-            };
-            watchdog::arm(deadline, Arc::new(bite))
-        });
+        let watch = self.socket_copy().map(|socket| watchdog::cut_at(deadline, socket));
         let answer = self.fenced_ping(deadline);
         drop(watch);
         let now = Instant::now();
@@ -237,13 +231,7 @@ impl<D: Driver> Managed<D> {
     /// only if it says that it does not. Blocks on it for at most `ping_timeout`.
     pub(crate) fn takes_writes(&mut self) -> bool {
         let deadline = clock::after(Instant::now(), self.warden.config().ping_timeout);
-        let watch = self.socket_copy().map(|socket| {
-            let bite = move || {
-                socket.abort();
-                None
-            };
-            watchdog::arm(deadline, Arc::new(bite))
-        });
+        let watch = self.socket_copy().map(|socket| watchdog::cut_at(deadline, socket));
         let warden = Arc::clone(&self.warden);
         let parts = self.parts.as_mut().expect("bug: a closed connection was asked");
         let (connection, side) = (&mut parts.connection, &mut parts.side);
@@ -316,13 +304,7 @@ impl<D: Driver> Managed<D> {
         if self.shaken && !self.has_settled(deadline) {
             return Err(Discard::busy(CloseReason::Dirty));
         }
-        let watch = self.socket_copy().map(|socket| {
-            let bite = move || {
-                socket.abort();
-                None
-            };
-            watchdog::arm(deadline, Arc::new(bite))
-        });
+        let watch = self.socket_copy().map(|socket| watchdog::cut_at(deadline, socket));
         let outcome = self.wash(deadline);
         drop(watch);
         let now = Instant::now();

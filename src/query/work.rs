@@ -266,11 +266,7 @@ const ROLLBACK_BOUND: Duration = Duration::from_secs(2);
 
 /// Runs a rollback whose socket is shut down if it takes too long.
 pub(super) fn bounded<T>(socket: Descriptor, rollback: impl FnOnce() -> T) -> T {
-    let bite = move || {
-        socket.abort();
-        None
-    };
-    let watch = watchdog::arm(Instant::now() + ROLLBACK_BOUND, Arc::new(bite));
+    let watch = watchdog::cut_at(Instant::now() + ROLLBACK_BOUND, socket);
     let outcome = rollback();
     drop(watch);
     outcome

@@ -4,7 +4,6 @@ mod mariadb;
 mod postgres;
 
 use poolwarden::{Driver, Error, Fault, FaultClass, Pool, Repeat, Usability};
-use std::error::Error as StdError;
 use std::time::Duration;
 
 fn means(fault: Fault, class: FaultClass, connection: Usability, repeat: Repeat) {
@@ -21,15 +20,4 @@ fn may_be_tried_again(fault: Fault, class: FaultClass) {
 fn refused<D: Driver>(driver: D) -> Error {
     let pool = Pool::builder().max_size(1).build_lazy(driver).expect("knobs agree");
     pool.get_timeout(Duration::from_millis(1500)).map(drop).expect_err("refused")
-}
-
-/// The whole chain of an error's causes in one text.
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

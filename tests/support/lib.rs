@@ -27,6 +27,7 @@ pub mod postgres;
 pub mod proxy;
 pub mod script;
 pub mod wait;
+pub mod words;
 
 /// Returns from the calling test when a server's programs are not installed.
 ///

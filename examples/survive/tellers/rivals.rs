@@ -9,6 +9,7 @@ use r2d2_postgres::PostgresConnectionManager;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use support::words;
 
 /// Counts what r2d2 opens; its only trace of it.
 #[derive(Debug, Default)]
@@ -36,21 +37,10 @@ fn pool<M: r2d2::ManageConnection>(manager: M) -> (r2d2::Pool<M>, Arc<Opened>) {
     (pool.expect("the server runs"), opened)
 }
 
-/// The words of an error and of its causes.
-fn words(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 fn told(outcome: Result<(), Box<dyn Error>>) -> Told {
     match outcome {
         Ok(()) => Told::Done,
-        Err(error) => Told::Failed(words(&*error)),
+        Err(error) => Told::Failed(words::of(&*error)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! PostgreSQL's faults.
 
-use super::{chain, may_be_tried_again, means, refused};
+use super::{may_be_tried_again, means, refused};
 use crate::flavour::{Flavour, Pg, shared_pg};
 use poolwarden::{
     CloseReason, Error, ErrorKind, FaultClass, Pool, Postgres, Repeat, Usability, fault_of,
@@ -216,7 +216,11 @@ fn an_error_of_ours_carries_the_code_in_50_of_50_kills_of_a_running_query() {
             kill(&database, "select pg_sleep(30)", &asked);
             asked.join().expect("no panic").expect_err("it was killed")
         });
-        assert!(chain(&error).contains("57P01"), "round {round}: {}", chain(&error));
+        assert!(
+            support::words::of(&error).contains("57P01"),
+            "round {round}: {}",
+            support::words::of(&error)
+        );
         let (fault, unsent) = (error.fault(), Repeat::NothingSent);
         // A kill may meet the preparing of the statement: then it was not sent yet.
         let expected = if fault.repeat() == unsent { unsent } else { Repeat::OutcomeUnknown };

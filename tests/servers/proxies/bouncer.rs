@@ -3,7 +3,7 @@
 use super::{SOON, Simple, assert_all_places, unfelt};
 use crate::dead::trial;
 use crate::flavour::{Flavour, Ours, Pg, Subject, herd};
-use poolwarden::{CloseReason, ConnectFault, Error, ErrorKind, Pool, Validation};
+use poolwarden::{CloseReason, ConnectFault, ErrorKind, Pool, Validation};
 use std::error::Error as _;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -208,17 +208,6 @@ fn a_pause_of_pgbouncer_is_waited_for_and_a_ping_ends_at_its_deadline() {
     assert_all_places(&careful.0);
 }
 
-/// All that a caller, or whoever reads the log, sees of an error.
-fn full_text(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 /// The driver loses the words in front of an end in part of the cases; ours do not.
 #[test]
 fn a_query_that_waited_too_long_in_pgbouncer_fails_with_pgbouncers_words() {
@@ -231,7 +220,7 @@ fn a_query_that_waited_too_long_in_pgbouncer_fails_with_pgbouncers_words() {
     only.batch_execute("begin").expect("it has the only session");
     let error = ours.0.batch_execute("select 1").expect_err("there is no other session");
     assert_eq!(error.kind(), ErrorKind::Driver, "{error}");
-    let text = full_text(&error);
+    let text = support::words::of(&error);
     assert!(text.contains("08P01") && text.contains("query_wait_timeout"), "{text}");
     only.batch_execute("commit").expect("it was not disturbed");
     drop(only);
@@ -288,7 +277,7 @@ fn doomed(behind: &Behind, event: &dyn Fn(), words: &[&str]) {
     });
     let error = outcome.expect_err("the transaction is over");
     assert_eq!(error.kind(), ErrorKind::Driver, "{error}");
-    let text = full_text(&error);
+    let text = support::words::of(&error);
     assert!(words.iter().all(|part| text.contains(part)), "no {words:?} in: {text}");
     assert_eq!(ours.work(), Ok(()));
     assert_eq!(behind.database.sql("select count(*) from entry"), [["0"]]);
@@ -309,7 +298,7 @@ fn a_server_that_is_down_behind_pgbouncer_is_named_and_its_return_is_seen() {
     let ours: Ours<Simple> = Ours(pool.expect("it is there"));
     server.stop_fast();
     let error = ours.0.batch_execute("select 1").expect_err("it is down");
-    let text = full_text(&error);
+    let text = support::words::of(&error);
     assert!(text.contains("08P01") && text.contains("query_wait_timeout"), "{text}");
     let fresh = Pool::builder().build_lazy(flavour.driver()).expect("knobs agree");
     let began = Instant::now();
@@ -317,7 +306,7 @@ fn a_server_that_is_down_behind_pgbouncer_is_named_and_its_return_is_seen() {
     assert!(began.elapsed() < Duration::from_secs(5), "after {:?}", began.elapsed());
     let cause = error.connect_error().unwrap_or_else(|| panic!("no cause in: {error}"));
     assert_eq!((cause.fault(), cause.code()), (ConnectFault::NoServer, Some("08P01")), "{cause:?}");
-    let text = full_text(&error);
+    let text = support::words::of(&error);
     assert!(text.contains("cannot reach the server") && text.contains("login has been"), "{text}");
     server.start_again();
     assert!(eventually(SOON, || ours.work().is_ok()), "{}", ours.0.snapshot());
