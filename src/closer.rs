@@ -3,10 +3,10 @@
 //!
 //! A drop may block (an unsent message to a frozen server), so each has a bound,
 //! enforced by the watchdog, or a thread of its own if there is no socket to bound
-//! it by. One that hangs all the same is left behind on its thread. Waiting for the server's FIN (2 to 10 ms with
-//! PostgreSQL) is never done in line: our own duplicates of the descriptors lie
-//! in one poll set. What a frozen server never confirms goes back after the
-//! grace, and is counted as abandoned until it does.
+//! it by. One that hangs all the same is left behind on its thread. Waiting for the
+//! server's FIN (2 to 10 ms with PostgreSQL) is never done in line: our own duplicates
+//! of the descriptors lie in one poll set. What a frozen server never confirms goes
+//! back after the grace, and is counted as abandoned until it does.
 
 mod dropper;
 mod farewell;

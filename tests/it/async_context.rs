@@ -47,7 +47,7 @@ fn a_guard_a_broken_guard_and_a_discarded_one_are_dropped_without_blocking() {
         assert_eq!((pool.snapshot().idle, pool.snapshot().closed()), (1, 2));
         script.server().thaw();
         until(|| script.calls(At::Drop) == 2);
-        assert_eq!(script.threads(At::Drop), ["poolwarden-closer"; 2]);
+        assert_eq!(script.threads(At::Drop), ["poolwarden-drop"; 2]);
         books(&pool);
     }
 }
@@ -64,7 +64,7 @@ fn the_last_handle_is_dropped_without_blocking() {
         in_a_task(&runtime, move || drop(held));
         script.server().thaw();
         until(|| script.server().live() == 0);
-        assert!(script.threads(At::Drop).iter().all(|thread| thread == "poolwarden-closer"));
+        assert!(script.threads(At::Drop).iter().all(|thread| thread == "poolwarden-drop"));
     }
 }
 

@@ -156,13 +156,13 @@ fn a_ping_of_a_frozen_server_is_bounded_and_condemns_the_siblings() {
 }
 
 #[test]
-fn connections_are_dropped_on_the_closers_thread() {
+fn connections_are_dropped_on_a_thread_of_the_closers() {
     let (pool, script) = bare(Wire::Tcp, |knobs| knobs.max_size(2));
     let held = (pool.get().expect("it opens"), pool.get().expect("it opens"));
     drop(held);
     drop(pool);
     until(|| script.calls(At::Drop) == 2);
-    assert_eq!(script.threads(At::Drop), ["poolwarden-closer"; 2]);
+    assert_eq!(script.threads(At::Drop), ["poolwarden-drop"; 2]);
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn a_link_that_panics_while_a_connection_is_closed_gives_its_place_back() {
     script.once(At::Link, Act::Panic);
     PooledConnection::discard(conn);
     until(|| script.server().live() == 0);
-    assert_eq!(script.threads(At::Drop), ["poolwarden-closer"], "never on the caller's thread");
+    assert_eq!(script.threads(At::Drop), ["poolwarden-drop"], "never on the caller's thread");
     books(&pool);
 }
 
