@@ -7,19 +7,40 @@ use crate::driver::Unsolicited;
 use crate::observe::{CloseReason, Words};
 use std::borrow::Cow;
 
-/// Decides about messages on an idle connection: `A` (a notification) and `S` (a
-/// parameter) are harmless; an error, or a notice that ends sessions, is not.
-/// Anything else is asked about.
-pub(super) fn unsolicited(bytes: &[u8]) -> Unsolicited {
-    match bytes.first() {
-        Some(b'A' | b'S') => Unsolicited::Keep,
-        Some(b'E') => Unsolicited::Discard,
-        Some(b'N') => match read(bytes).map(|words| words.reason) {
-            Some(CloseReason::ServerShutdown | CloseReason::ServerCrash) => Unsolicited::Discard,
-            _ => Unsolicited::Ping,
-        },
-        _ => Unsolicited::Ping,
+/// A message's type byte and length, which counts itself and not the type.
+const HEAD: usize = 5;
+
+/// Decides about messages on an idle connection.
+///
+/// PostgreSQL documentation, "Asynchronous Operations": notices (`N`),
+/// notifications (`A`) and parameters (`S`) come unasked. Any other is an answer that
+/// nobody waits for: a ping could take it for its own, and whoever asks next would
+/// read the ping's. What may hide behind the end of what is seen is asked about.
+pub(super) fn unsolicited(mut bytes: &[u8]) -> Unsolicited {
+    let ends = read(bytes).map(|words| words.reason);
+    if let Some(CloseReason::ServerShutdown | CloseReason::ServerCrash) = ends {
+        return Unsolicited::Discard;
     }
+    let mut verdict = Unsolicited::Keep;
+    while let Some(kind) = bytes.first() {
+        match kind {
+            b'A' | b'S' => {}
+            b'N' => verdict = Unsolicited::Ping,
+            _ => return Unsolicited::Discard,
+        }
+        bytes = match next_message(bytes) {
+            Some((_, body, rest)) if is_whole(bytes, body) => rest,
+            _ => return Unsolicited::Ping,
+        };
+    }
+    verdict
+}
+
+/// Tells whether nothing of the first of these messages is missing.
+fn is_whole(message: &[u8], body: &[u8]) -> bool {
+    let length = message.get(1..HEAD).and_then(|length| length.try_into().ok());
+    let length = length.map(u32::from_be_bytes).and_then(|length| usize::try_from(length).ok());
+    length.is_some_and(|length| length - (HEAD - 1) == body.len())
 }
 
 /// Reads the first message with a code that ends sessions.
@@ -108,6 +129,39 @@ fn reason_of(code: &str, message: &str) -> CloseReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_a_server_says_unasked_is_kept() {
+        let message = |kind: u8, body: &[u8]| {
+            let length = u32::try_from(body.len() + 4).expect("a short body").to_be_bytes();
+            [&[kind], &length[..], body].concat()
+        };
+        let news = message(b'A', b"\0\0\0\x01news\0\0");
+        let zone = message(b'S', b"TimeZone\0UTC\0");
+        let notice = message(b'N', b"SNOTICE\0C00000\0Mhello\0\0");
+        let shutdown = message(b'N', b"SWARNING\0C57P01\0Mterminating\0\0");
+        let (answer, ready) = (message(b'I', b""), message(b'Z', b"I"));
+        let table = [
+            (vec![&news], Unsolicited::Keep),
+            (vec![&zone, &news], Unsolicited::Keep),
+            (vec![&notice], Unsolicited::Ping),
+            (vec![&news, &notice], Unsolicited::Ping),
+            (vec![&shutdown], Unsolicited::Discard),
+            (vec![&news, &shutdown], Unsolicited::Discard),
+            (vec![&answer, &ready], Unsolicited::Discard),
+            (vec![&ready], Unsolicited::Discard),
+            (vec![&news, &answer, &ready], Unsolicited::Discard),
+            (vec![&notice, &ready], Unsolicited::Discard),
+        ];
+        for (messages, verdict) in table {
+            let bytes: Vec<u8> = messages.into_iter().flatten().copied().collect();
+            assert_eq!(unsolicited(&bytes), verdict, "{}", bytes.escape_ascii());
+        }
+        for end in 1..news.len() {
+            assert_eq!(unsolicited(&news[..end]), Unsolicited::Ping, "{end}");
+        }
+        assert_eq!(unsolicited(b"A\0\0\0\0"), Unsolicited::Ping, "no such length");
+    }
 
     fn message(kind: u8, fields: &[(char, &str)]) -> Vec<u8> {
         let mut body = Vec::new();

@@ -24,7 +24,7 @@ use support::proxy::{Fault, Proxy};
 use support::wait::{eventually, within};
 
 /// In a plain run.
-const OPERATIONS: u64 = 10_000;
+const OPERATIONS: u64 = 6_000;
 /// Of one pool behind one proxy; a longer run has more of them.
 const ROUND: u64 = 20_000;
 const THREADS: u64 = 12;
@@ -111,25 +111,35 @@ impl<F: Talk> Stage<'_, F> {
             }
             let (operation, run) = pick::<F>(&mut random);
             let nonce = Nonce { number, operation, crossed: &self.crossed };
-            let _at_work = self.work.read();
-            let outcome = catch_unwind(AssertUnwindSafe(|| run(self.pool, &nonce)));
-            let fine = match outcome {
-                Ok(Ok(())) => true,
-                Ok(Err(Trouble(text))) => {
-                    // Nobody keeps a connection for long.
-                    nonce.is(text.contains("no connection within"), false);
-                    if text.contains("cannot open a connection") {
-                        // Told at once, again and again, until one can be opened.
-                        std::thread::sleep(Duration::from_millis(5));
-                    }
-                    false
-                }
-                Err(payload) if payload.is::<Thrown>() => true,
-                Err(payload) => resume_unwind(payload),
-            };
+            let fine = self.carry_out(run, &nonce);
             let mut outcomes = self.outcomes.lock();
             let (good, bad) = outcomes.entry(operation).or_default();
             *(if fine { good } else { bad }) += 1;
+        }
+    }
+}
+
+impl<F: Talk> Stage<'_, F> {
+    /// Tries until there was a connection; tells whether it came to its end.
+    fn carry_out(&self, run: Operation<F>, nonce: &Nonce<'_>) -> bool {
+        loop {
+            let at_work = self.work.read();
+            let outcome = catch_unwind(AssertUnwindSafe(|| run(self.pool, nonce)));
+            drop(at_work);
+            match outcome {
+                Ok(Ok(())) => return true,
+                // Told at once, again and again, until one can be opened.
+                Ok(Err(Trouble(text))) if text.contains("cannot open a connection") => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Ok(Err(Trouble(text))) => {
+                    // Nobody keeps a connection for long.
+                    nonce.is(text.contains("no connection within"), false);
+                    return false;
+                }
+                Err(payload) if payload.is::<Thrown>() => return true,
+                Err(payload) => resume_unwind(payload),
+            }
         }
     }
 }
@@ -248,6 +258,7 @@ fn run<F: Talk>(what: &str, port: u16, flavour_at: impl Fn(u16) -> F) {
         made.into_iter().for_each(|(name, count)| *faults.entry(name).or_default() += count);
         balance(&flavour, &pool);
         opened += pool.snapshot().opened;
+        println!("{what}: {} operations after {:.1?}", start + ROUND, began.elapsed());
     }
     println!("{what}: {operations} operations in {:.1?}, {opened} connections", began.elapsed());
     println!("{what}: good and bad: {outcomes:?}");

@@ -37,19 +37,37 @@ impl Flavour for Talker {
 
 #[test]
 fn no_borrower_of_mariadb_reads_anothers_answer() {
-    if !mariadb::available() {
+    if mariadb::available() {
+        talk("MariaDB", |_| (), |flavour| flavour);
+    }
+}
+
+#[cfg(feature = "native-tls")]
+#[test]
+fn no_borrower_of_mariadb_over_tls_reads_anothers_answer() {
+    use support::certificates::{Certificate, available};
+    if !mariadb::available() || !available() {
         return;
     }
-    // Handshakes that are cut would make it refuse this computer.
+    let tls = poolwarden::Tls::new(poolwarden::SslMode::Require);
+    let configure = |conf: &mut mariadb::Conf| {
+        conf.tls(Certificate::Right);
+    };
+    talk("MariaDB over TLS", configure, |flavour| flavour.with_tls(tls.clone()));
+}
+
+fn talk(what: &str, configure: impl FnOnce(&mut mariadb::Conf), secure: impl Fn(My) -> My) {
     let server = mariadb::Server::with(|conf| {
+        configure(conf);
+        // Handshakes that are cut would make it refuse this computer.
         conf.set("max_connect_errors", "4000000000");
     });
     let database = server.fresh_database();
     database.sql("create table log (n bigint) engine=innodb");
     let witness = My::new(database.url()).open().expect("the server is there");
     let witness = Arc::new(Mutex::new(witness));
-    run("MariaDB", server.port(), |port| Talker {
-        flavour: My::new(database.url_via(port)),
+    run(what, server.port(), |port| Talker {
+        flavour: secure(My::new(database.url_via(port))),
         witness: Arc::clone(&witness),
     });
 }

@@ -40,16 +40,31 @@ impl Flavour for Talker {
 
 #[test]
 fn no_borrower_of_postgres_reads_anothers_answer() {
-    if !pg::available() {
+    if pg::available() {
+        talk("PostgreSQL", &pg::Server::start(), |flavour| flavour);
+    }
+}
+
+#[cfg(feature = "native-tls")]
+#[test]
+fn no_borrower_of_postgres_over_tls_reads_anothers_answer() {
+    if !pg::available() || !support::certificates::available() {
         return;
     }
-    let server = pg::Server::start();
+    let server = pg::Server::with(|conf| {
+        conf.tls(support::certificates::Certificate::Right);
+    });
+    let tls = poolwarden::Tls::new(poolwarden::SslMode::Require);
+    talk("PostgreSQL over TLS", &server, |flavour| flavour.with_tls(tls.clone()));
+}
+
+fn talk(what: &str, server: &pg::Server, secure: impl Fn(Pg) -> Pg) {
     let database = server.fresh_database();
     database.sql("create table log (n bigint); grant all on log to public");
     let witness = Client::connect(&database.url(), NoTls).expect("the server is there");
     let witness = Arc::new(Mutex::new(witness));
-    run("PostgreSQL", server.port(), |port| Talker {
-        flavour: Pg::new(database.url_via(port)),
+    run(what, server.port(), |port| Talker {
+        flavour: secure(Pg::new(database.url_via(port))),
         witness: Arc::clone(&witness),
     });
 }

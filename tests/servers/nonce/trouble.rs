@@ -5,6 +5,7 @@ use fastrand::Rng;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use support::wait::eventually;
 
 /// Nothing stands still for longer.
 const LONGEST: Duration = Duration::from_millis(30);
@@ -94,6 +95,10 @@ fn heal(proxy: &Proxy, slow: &mut Vec<usize>) {
 /// next must not read it.
 fn stray<F: Talk>(stage: &Stage<'_, F>, proxy: &Proxy, random: &mut Rng) {
     let _nobody = stage.work.write();
+    // What is lied to in the middle of its log-in cannot know.
+    if !eventually(LONGEST, || stage.pool.snapshot().pending == 0) {
+        return;
+    }
     for _ in 0..random.usize(1..4) {
         let bytes = F::stray(u64::MAX / 2, random);
         hit(proxy, &Fault::Inject(bytes), random);
