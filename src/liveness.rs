@@ -89,6 +89,24 @@ impl Descriptor {
         tcp_state(self.as_fd()).map(|state| state == TCP_CLOSE)
     }
 
+    /// Throws away what has been received and nobody will read, of so many bytes at
+    /// most; tells how many. Never waits.
+    ///
+    /// The other side's FIN lies behind them: where they fill the buffer, it cannot be
+    /// sent.
+    pub(crate) fn discard_received(&self, most: usize) -> usize {
+        let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+        let mut thrown = 0;
+        while thrown < most {
+            let socket = socket2::SockRef::from(self);
+            match socket.recv_with_flags(&mut buffer, libc::MSG_DONTWAIT) {
+                Ok(count) if count > 0 => thrown += count,
+                _ => break,
+            }
+        }
+        thrown
+    }
+
     /// Tells whether the other side has closed its half, or has reset it. Means
     /// nothing after a shutdown of ours.
     pub(crate) fn is_ended_by_peer(&self) -> bool {
@@ -402,6 +420,25 @@ mod tests {
         drop(far);
         std::thread::sleep(Duration::from_millis(20));
         assert_eq!(copy.released_by_peer(), Some(true));
+    }
+
+    #[test]
+    fn an_end_behind_data_that_fills_the_buffer_is_seen_once_they_are_thrown_away() {
+        let (near, mut far) = pair();
+        let copy = Descriptor::duplicate(&near).expect("duplicate");
+        far.set_write_timeout(Some(Duration::from_millis(50))).expect("a time-out");
+        while far.write_all(&[7; 64 * 1024]).is_ok() {}
+        copy.abort();
+        drop((near, far));
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(copy.released_by_peer(), Some(false));
+        let mut looks = 0;
+        while copy.released_by_peer() != Some(true) {
+            copy.discard_received(1 << 20);
+            std::thread::sleep(Duration::from_millis(5));
+            looks += 1;
+            assert!(looks < 2_000, "its end never came");
+        }
     }
 
     #[test]

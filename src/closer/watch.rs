@@ -12,6 +12,11 @@ const WATCH_AT_MOST: Duration = Duration::from_secs(15 * 60);
 /// How often orphans are looked for: nobody wakes us when a pool is dropped.
 const ORPHAN_LOOK: Duration = Duration::from_millis(100);
 
+/// How much that nobody will read is thrown away at one look, in bytes, and of one
+/// connection altogether: a server that streams on is not listened to for ever.
+const THROWN_AT_ONCE: usize = 1 << 20;
+const THROWN_AT_MOST: usize = 1 << 26;
+
 /// Our last hold on a closed connection, and the permit that waits for its end.
 pub(super) struct Watched {
     socket: Descriptor,
@@ -19,6 +24,7 @@ pub(super) struct Watched {
     /// We shut both directions down: poll is useless, the TCP state is asked.
     cut: bool,
     confirmed: bool,
+    thrown: usize,
     since: Instant,
     deadline: Instant,
 }
@@ -34,8 +40,8 @@ impl Watched {
             // Our duplicate would keep the connection half open for ever.
             socket.finish();
         }
-        let right = Right::Permit(permit);
-        Watched { socket, right, cut, confirmed: false, since: Instant::now(), deadline }
+        let (right, since) = (Right::Permit(permit), Instant::now());
+        Watched { socket, right, cut, confirmed: false, thrown: 0, since, deadline }
     }
 
     pub(super) fn socket(&self) -> &Descriptor {
@@ -54,6 +60,9 @@ impl Watched {
     /// Gives the permit back when the server has let go or the grace is over;
     /// tells whether there is nothing left to watch.
     pub(super) fn is_over(&mut self, now: Instant) -> bool {
+        if self.thrown < THROWN_AT_MOST {
+            self.thrown += self.socket.discard_received(THROWN_AT_ONCE);
+        }
         let released = if self.cut { self.socket.released_by_peer() } else { None };
         if self.confirmed || released == Some(true) || self.is_orphaned() {
             self.let_go();
