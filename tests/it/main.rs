@@ -14,6 +14,8 @@ mod foreign;
 mod housekeeping;
 mod layers;
 mod lifetime;
+#[cfg(feature = "sqlite")]
+mod locks;
 mod model;
 mod outage;
 mod panic_safety;
