@@ -1,13 +1,17 @@
-//! The cost of check-out plus check-in of a healthy idle connection, beside the
-//! peers in the same run.
+//! The cost of check-out plus check-in of a healthy idle connection, compared with other
+//! pools in the same run.
 //!
-//! `cargo bench --features postgres,mysql --bench checkout` prints a line each:
-//! name, threads, median nanoseconds, and its time divided by ours.
+//! `cargo bench --features postgres,mysql --bench checkout` prints one line per
+//! candidate and number of threads: name, threads, median nanoseconds, and the ratio of
+//! that time to ours.
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-use bench_support::Contender;
+use bench_support::Candidate;
 
-/// Connections in every pool of the comparison.
+#[cfg(feature = "postgres")]
+mod call_sites;
+
+/// The size of every pool in the comparison.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 const POOL_SIZE: u32 = 10;
 
@@ -20,25 +24,43 @@ fn main() {
 }
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-fn compare(contenders: &[Contender<'_>]) {
+fn compare(candidates: &[Candidate<'_>]) {
     for threads in [1, 8, 64] {
-        let figures = bench_support::measure(contenders, threads);
-        bench_support::print(contenders, threads, &figures);
+        let figures = bench_support::measure(candidates, threads);
+        bench_support::print(candidates, threads, &figures);
     }
 }
 
-/// Opens all connections of a pool, so that none is opened while it is measured.
+/// Opens all connections of a pool, so that none is opened during the measurement.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 fn fill<T>(get: impl Fn() -> T) {
     drop((0..POOL_SIZE).map(|_| get()).collect::<Vec<T>>());
 }
 
-/// A manager that does nothing: what r2d2 itself costs.
+/// Check-outs on a thread for blocking work of a tokio runtime, where a pool must find out
+/// whether it may block.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-struct Nothing;
+fn in_spawn_blocking<D: poolwarden::Driver>(
+    name: &'static str,
+    pool: &poolwarden::Pool<D>,
+) -> Candidate<'static> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build();
+    let (runtime, pool) = (runtime.expect("a runtime"), pool.clone());
+    let cycle = move |times| {
+        let pool = pool.clone();
+        let work = move || (0..times).for_each(|_| drop(pool.get().expect("a connection")));
+        let task = runtime.spawn_blocking(work);
+        runtime.block_on(task).expect("no panic");
+    };
+    Candidate { name, cycle: Box::new(cycle) }
+}
+
+/// A manager that does nothing: measures the cost of r2d2 itself.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+struct NoopManager;
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-impl r2d2::ManageConnection for Nothing {
+impl r2d2::ManageConnection for NoopManager {
     type Connection = ();
     type Error = std::fmt::Error;
 
@@ -58,7 +80,7 @@ impl r2d2::ManageConnection for Nothing {
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 fn r2d2_pool<M: r2d2::ManageConnection>(manager: M, check: bool) -> r2d2::Pool<M> {
     let builder = r2d2::Pool::builder().max_size(POOL_SIZE).test_on_check_out(check);
-    let pool = builder.build(manager).expect("the server is there");
+    let pool = builder.build(manager).expect("the server accepts connections");
     fill(|| pool.get().expect("a connection"));
     pool
 }
@@ -69,23 +91,58 @@ fn our_pool<D: poolwarden::Driver>(
     validation: poolwarden::Validation,
 ) -> poolwarden::Pool<D> {
     let builder = poolwarden::Pool::builder().max_size(POOL_SIZE).validation(validation);
-    let pool = builder.build(driver).expect("the server is there");
+    let pool = builder.build(driver).expect("the server accepts connections");
     fill(|| pool.get().expect("a connection"));
     pool
 }
 
-/// One look at a quiet socket, with nothing around it.
+/// Returns both ends of a connection on which nothing arrives.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+fn quiet_pair() -> (std::net::TcpStream, std::net::TcpStream) {
+    let listener =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("binding to loopback succeeds");
+    let address = listener.local_addr().expect("an address");
+    let client = std::net::TcpStream::connect(address).expect("connecting to loopback succeeds");
+    (client, listener.accept().expect("accepting on loopback succeeds").0)
+}
+
+/// Returns a closure that peeks at a socket without pending data, and does nothing else.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 fn raw_peek() -> impl Fn() + Sync {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback binds");
-    let address = listener.local_addr().expect("an address");
-    let near = std::net::TcpStream::connect(address).expect("loopback connects");
-    let far = listener.accept().expect("loopback accepts");
+    let (client, server) = quiet_pair();
     move || {
-        let _keep_open = &far;
-        bench_support::peek(&near);
+        let _keep_open = &server;
+        bench_support::peek(&client);
     }
 }
+
+/// The least that a pool can do which peeks: takes a socket out of an array by one exchange,
+/// peeks at it and puts it back. Each thread begins at a place of its own.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+fn floor() -> impl Fn() + Sync {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    let size = POOL_SIZE as usize;
+    let pairs: Vec<_> = (0..size).map(|_| quiet_pair()).collect();
+    let taken: Vec<_> = (0..size).map(|_| CachePadded(AtomicBool::new(false))).collect();
+    move || {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        std::thread_local! {
+            static PLACE: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+        }
+        let first = PLACE.with(|place| *place);
+        for place in (first..).map(|place| place % size) {
+            if !taken[place].0.swap(true, Ordering::Acquire) {
+                bench_support::peek(&pairs[place].0);
+                return taken[place].0.store(false, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// A value that shares no cache line with another.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+#[repr(align(128))]
+struct CachePadded<T>(T);
 
 #[cfg(feature = "postgres")]
 mod on_postgres {
@@ -99,21 +156,26 @@ mod on_postgres {
         let url = server.url("postgres", "postgres");
         let driver = || Postgres::new(&url).expect("a driver");
         let ours = our_pool(driver(), Validation::Peek);
+        let ours_watch = our_pool(driver(), Validation::Watch);
         let ours_off = our_pool(driver(), Validation::Off);
         let manager =
             || PostgresConnectionManager::new(url.parse().expect("a configuration"), NoTls);
         let checked = r2d2_pool(manager(), true);
         let unchecked = r2d2_pool(manager(), false);
-        let nothing = r2d2_pool(Nothing, true);
+        let noop = r2d2_pool(NoopManager, true);
         compare(&[
-            Contender::new("ours", || drop(ours.get().expect("a connection"))),
-            Contender::new("ours_off", || drop(ours_off.get().expect("a connection"))),
-            Contender::new("r2d2_postgres", || drop(checked.get().expect("a connection"))),
-            Contender::new("r2d2_postgres_nocheck", || {
+            Candidate::new("ours", || drop(ours.get().expect("a connection"))),
+            Candidate::new("ours_1001_sites", call_sites::from_many(&ours)),
+            in_spawn_blocking("ours_in_spawn_blocking", &ours),
+            Candidate::new("ours_watch", || drop(ours_watch.get().expect("a connection"))),
+            Candidate::new("ours_off", || drop(ours_off.get().expect("a connection"))),
+            Candidate::new("r2d2_postgres", || drop(checked.get().expect("a connection"))),
+            Candidate::new("r2d2_postgres_nocheck", || {
                 drop(unchecked.get().expect("a connection"))
             }),
-            Contender::new("r2d2_noop", || drop(nothing.get().expect("a connection"))),
-            Contender::new("raw_peek", raw_peek()),
+            Candidate::new("r2d2_noop", || drop(noop.get().expect("a connection"))),
+            Candidate::new("floor", floor()),
+            Candidate::new("raw_peek", raw_peek()),
         ]);
     }
 }
@@ -131,6 +193,7 @@ mod on_mysql {
         let url = database.url();
         let driver = || MySql::new(&url).expect("a driver");
         let ours = our_pool(driver(), Validation::Peek);
+        let ours_watch = our_pool(driver(), Validation::Watch);
         let ours_off = our_pool(driver(), Validation::Off);
         let manager = || {
             let opts = Opts::from_url(&url).expect("a configuration");
@@ -138,16 +201,19 @@ mod on_mysql {
         };
         let checked = r2d2_pool(manager(), true);
         let unchecked = r2d2_pool(manager(), false);
-        let nothing = r2d2_pool(Nothing, true);
+        let noop = r2d2_pool(NoopManager, true);
         compare(&[
-            Contender::new("ours_mariadb", || drop(ours.get().expect("a connection"))),
-            Contender::new("ours_off_mariadb", || drop(ours_off.get().expect("a connection"))),
-            Contender::new("r2d2_mysql_mariadb", || drop(checked.get().expect("a connection"))),
-            Contender::new("r2d2_mysql_nocheck_mariadb", || {
+            Candidate::new("ours_mariadb", || drop(ours.get().expect("a connection"))),
+            in_spawn_blocking("ours_in_spawn_blocking_mariadb", &ours),
+            Candidate::new("ours_watch_mariadb", || drop(ours_watch.get().expect("a connection"))),
+            Candidate::new("ours_off_mariadb", || drop(ours_off.get().expect("a connection"))),
+            Candidate::new("r2d2_mysql_mariadb", || drop(checked.get().expect("a connection"))),
+            Candidate::new("r2d2_mysql_nocheck_mariadb", || {
                 drop(unchecked.get().expect("a connection"))
             }),
-            Contender::new("r2d2_noop_mariadb", || drop(nothing.get().expect("a connection"))),
-            Contender::new("raw_peek_mariadb", raw_peek()),
+            Candidate::new("r2d2_noop_mariadb", || drop(noop.get().expect("a connection"))),
+            Candidate::new("floor_mariadb", floor()),
+            Candidate::new("raw_peek_mariadb", raw_peek()),
         ]);
     }
 }

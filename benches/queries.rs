@@ -1,13 +1,14 @@
-//! What a query through the pool costs, beside the peers in the same run.
+//! The cost of a query through the pool, compared with other pools in the same run.
 //!
-//! `cargo bench --features postgres,mysql --bench queries` prints a line each:
-//! name, threads, median nanoseconds, and its time divided by ours. Time is wall
-//! time over the operations of all threads.
+//! `cargo bench --features postgres,mysql --bench queries` prints one line per
+//! candidate and number of threads: name, threads, median nanoseconds, and the ratio of
+//! that time to ours. The time is wall-clock time divided by the number of operations of
+//! all threads.
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-use bench_support::Contender;
+use bench_support::Candidate;
 
-/// Connections in every pool: as many as threads, so that nobody waits.
+/// The size of every pool: one connection per thread, so that no thread waits.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 const POOL_SIZE: u32 = 8;
 
@@ -20,14 +21,14 @@ fn main() {
 }
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-fn compare(contenders: &[Contender<'_>]) {
+fn compare(candidates: &[Candidate<'_>]) {
     for threads in [1, POOL_SIZE] {
-        let figures = bench_support::measure(contenders, threads);
-        bench_support::print(contenders, threads, &figures);
+        let figures = bench_support::measure(candidates, threads);
+        bench_support::print(candidates, threads, &figures);
     }
 }
 
-/// Opens all connections of a pool, so that none is opened while it is measured.
+/// Opens all connections of a pool, so that none is opened during the measurement.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 fn fill<T>(get: impl Fn() -> T) {
     drop((0..POOL_SIZE).map(|_| get()).collect::<Vec<T>>());
@@ -36,7 +37,7 @@ fn fill<T>(get: impl Fn() -> T) {
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 fn our_pool<D: poolwarden::Driver>(driver: D) -> poolwarden::Pool<D> {
     let builder = poolwarden::Pool::builder().max_size(POOL_SIZE);
-    let pool = builder.build(driver).expect("the server is there");
+    let pool = builder.build(driver).expect("the server accepts connections");
     fill(|| pool.get().expect("a connection"));
     pool
 }
@@ -52,6 +53,9 @@ mod on_postgres {
     const SETUP: &str = "create table item (id int primary key, name text);
         insert into item select n, 'item ' || n from generate_series(1, 1000) as n; analyze item";
     const SELECT: &str = "select name from item where id = $1";
+    /// Counts as a write for the pool, which must know that it is committed; the server only
+    /// reads.
+    const WRITE: &str = "with one as (select name from item where id = $1) select name from one";
     const ID: i32 = 500;
 
     pub(super) fn run() {
@@ -61,31 +65,35 @@ mod on_postgres {
         ours.batch_execute(SETUP).expect("a table");
         let manager = PostgresConnectionManager::new(url.parse().expect("a configuration"), NoTls);
         let builder = r2d2::Pool::builder().max_size(POOL_SIZE).test_on_check_out(false);
-        let text = builder.build(manager).expect("the server is there");
-        let own = Mutex::new((0..POOL_SIZE).map(|_| prepared(&url)).collect::<Vec<_>>());
+        let unprepared = builder.build(manager).expect("the server accepts connections");
+        let dedicated = Mutex::new((0..POOL_SIZE).map(|_| prepared(&url)).collect::<Vec<_>>());
         compare(&[
-            Contender::new("ours", || {
+            Candidate::new("ours", || {
                 ours.query_one(SELECT, &[&ID]).expect("a row");
             }),
-            Contender::new("r2d2_postgres_nocheck_text", || {
-                let mut client = text.get().expect("a connection");
+            Candidate::new("ours_write", || {
+                ours.query_one(WRITE, &[&ID]).expect("a row");
+            }),
+            Candidate::new("r2d2_postgres_nocheck_text", || {
+                let mut client = unprepared.get().expect("a connection");
                 client.query_one(SELECT, &[&ID]).expect("a row");
             }),
-            Contender {
+            Candidate {
                 name: "own_connection_prepared",
                 cycle: Box::new(|times| {
-                    let (mut client, statement) = lock(&own).pop().expect("one for each thread");
+                    let (mut client, statement) =
+                        lock(&dedicated).pop().expect("there is a connection for each thread");
                     for _ in 0..times {
                         client.query_one(&statement, &[&ID]).expect("a row");
                     }
-                    lock(&own).push((client, statement));
+                    lock(&dedicated).push((client, statement));
                 }),
             },
         ]);
     }
 
     fn prepared(url: &str) -> (Client, Statement) {
-        let mut client = Client::connect(url, NoTls).expect("the server is there");
+        let mut client = Client::connect(url, NoTls).expect("the server accepts connections");
         let statement = client.prepare(SELECT).expect("a statement");
         (client, statement)
     }
@@ -101,60 +109,115 @@ mod on_mysql {
     use mysql::prelude::Queryable;
     use mysql::{Opts, OptsBuilder, PoolConstraints, PoolOpts};
     use poolwarden::MySql;
+    use std::sync::Mutex;
 
     const TEXT: &str = "select 20 + 22";
+    const READ: &str = "select name from item where id = ?";
     const PREPARED: &str = "select ? + 22";
+    /// Counts as a write for the pool, which must know that it is committed; the server
+    /// writes nothing.
+    const WRITE: &str = "do 20 + 22";
+    const SETUP: &str = "create table item (id int primary key, name varchar(20));
+        insert into item select seq, concat('item ', seq) from seq_1_to_1000;";
 
-    /// Ours resets by need; `mysql::Pool`, as it comes, pings at check-out and
-    /// resets at check-in.
+    /// Our pool resets a connection only if its session was changed; `mysql::Pool`, by
+    /// default, pings at check-out and resets at check-in.
     pub(super) fn run() {
         let server = support::mariadb::Server::start();
         let database = server.fresh_database();
         let url = database.url();
         let ours = our_pool(MySql::new(&url).expect("a driver"));
-        let theirs = their_pool(&url);
+        database.sql(SETUP);
+        let mysql_pool = build_mysql_pool(&url);
         compare(&[
-            Contender::new("ours_bare_mariadb", || drop(ours.get().expect("a connection"))),
-            Contender::new("mysql_pool_bare_mariadb", || {
-                drop(theirs.get_conn().expect("a connection"));
+            Candidate::new("ours_bare_mariadb", || drop(ours.get().expect("a connection"))),
+            Candidate::new("mysql_pool_bare_mariadb", || {
+                drop(mysql_pool.get_conn().expect("a connection"));
             }),
         ]);
         compare(&[
-            Contender::new("ours_text_mariadb", || {
+            Candidate::new("ours_text_mariadb", || {
                 let _: Option<u32> = ours.query_first(TEXT).expect("a row");
             }),
-            Contender::new("mysql_pool_text_mariadb", || {
-                let mut conn = theirs.get_conn().expect("a connection");
+            Candidate::new("mysql_pool_text_mariadb", || {
+                let mut conn = mysql_pool.get_conn().expect("a connection");
                 let _: Option<u32> = conn.query_first(TEXT).expect("a row");
             }),
-            Contender::new("ours_raw_text_mariadb", || {
+            Candidate::new("ours_write_mariadb", || {
+                let _ = ours.query_drop(WRITE).expect("done");
+            }),
+            Candidate::new("ours_raw_text_mariadb", || {
                 let mut conn = ours.get().expect("a connection");
                 let _: Option<u32> = conn.query_first(TEXT).expect("a row");
             }),
         ]);
+        let dedicated = |sql| {
+            let connect = || {
+                let opts = OptsBuilder::from_opts(Opts::from_url(&url).expect("a configuration"));
+                let mut conn =
+                    mysql::Conn::new(opts.prefer_socket(false)).expect("the server accepts");
+                let statement = conn.prep(sql).expect("a statement");
+                (conn, statement)
+            };
+            Mutex::new((0..POOL_SIZE).map(|_| connect()).collect::<Vec<_>>())
+        };
+        let (sums, reads) = (dedicated(PREPARED), dedicated(READ));
         compare(&[
-            Contender::new("ours_prepared_mariadb", || {
+            Candidate::new("ours_prepared_mariadb", || {
                 let _: Option<u32> = ours.exec_first(PREPARED, (20,)).expect("a row");
             }),
-            Contender::new("mysql_pool_prepared_mariadb", || {
-                let mut conn = theirs.get_conn().expect("a connection");
+            Candidate::new("mysql_pool_prepared_mariadb", || {
+                let mut conn = mysql_pool.get_conn().expect("a connection");
                 let _: Option<u32> = conn.exec_first(PREPARED, (20,)).expect("a row");
             }),
-            Contender::new("ours_raw_prepared_mariadb", || {
+            Candidate::new("ours_raw_prepared_mariadb", || {
                 let mut conn = ours.get().expect("a connection");
                 let _: Option<u32> = conn.exec_first(PREPARED, (20,)).expect("a row");
             }),
+            own_connection("own_connection_prepared_mariadb", &sums, 20),
+        ]);
+        compare(&[
+            Candidate::new("ours_prepared_read_mariadb", || {
+                let _: Option<String> = ours.exec_first(READ, (500,)).expect("a row");
+            }),
+            Candidate::new("mysql_pool_prepared_read_mariadb", || {
+                let mut conn = mysql_pool.get_conn().expect("a connection");
+                let _: Option<String> = conn.exec_first(READ, (500,)).expect("a row");
+            }),
+            own_connection("own_connection_prepared_read_mariadb", &reads, 500),
         ]);
     }
 
-    /// With the same number of connections, and by TCP like ours.
-    fn their_pool(url: &str) -> mysql::Pool {
+    type Prepared = (mysql::Conn, mysql::Statement);
+
+    /// A thread that keeps a connection and its statement.
+    fn own_connection<'a>(
+        name: &'static str,
+        dedicated: &'a Mutex<Vec<Prepared>>,
+        parameter: u32,
+    ) -> Candidate<'a> {
+        let lock = || dedicated.lock().expect("no thread panics");
+        let cycle = move |times| {
+            let (mut conn, statement) =
+                lock().pop().expect("there is a connection for each thread");
+            for _ in 0..times {
+                let _: Option<mysql::Row> =
+                    conn.exec_first(&statement, (parameter,)).expect("a row");
+            }
+            lock().push((conn, statement));
+        };
+        Candidate { name, cycle: Box::new(cycle) }
+    }
+
+    /// Returns a `mysql::Pool` with the same number of connections, over TCP like ours.
+    fn build_mysql_pool(url: &str) -> mysql::Pool {
         let size = usize::try_from(POOL_SIZE).expect("a small number");
-        let constraints = PoolConstraints::new(size, size).expect("bounds in order");
+        let constraints =
+            PoolConstraints::new(size, size).expect("the minimum is at most the maximum");
         let opts = OptsBuilder::from_opts(Opts::from_url(url).expect("a configuration"))
             .prefer_socket(false)
             .pool_opts(PoolOpts::default().with_constraints(constraints));
-        let pool = mysql::Pool::new(opts).expect("the server is there");
+        let pool = mysql::Pool::new(opts).expect("the server accepts connections");
         fill(|| pool.get_conn().expect("a connection"));
         pool
     }

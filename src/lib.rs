@@ -2,8 +2,8 @@
 //! connection the kernel knows is dead, never loses a slot, and says why a
 //! connection died.
 //!
-//! It is made for the blocking drivers `postgres` and `mysql` (MySQL and MariaDB),
-//! with `rusqlite` as the embedded default, and for every `r2d2` manager there is.
+//! It supports the blocking drivers `postgres` and `mysql` (MySQL and MariaDB),
+//! `rusqlite` as the embedded default, and any `r2d2` manager.
 //! A [`Pool`] hands out guards that deref in one step to the driver's own
 //! connection, and has queries of its own that give the connection back before
 //! they return. A [`Manager`] carries the same guarantees into a bare `r2d2::Pool`.
@@ -29,132 +29,124 @@
 //! | --- | --- | --- | --- |
 //! | `postgres` | a driver for PostgreSQL | `postgres`, `tokio` | no |
 //! | `mysql` | a driver for MySQL and MariaDB | `mysql` | no |
-//! | `sqlite` | a driver for SQLite, with SQLite compiled in | `rusqlite` | no |
-//! | `serde` | `Deserialize` for [`Settings`] and [`Knobs`], `Serialize` for the knobs | `serde` | no |
+//! | `sqlite` | a driver for SQLite | `rusqlite` | no |
+//! | `bundled` | with `sqlite`: compiles SQLite in, in place of linking the system's library | | yes |
+//! | `serde` | `Deserialize` for [`Settings`] and [`PoolOptions`], `Serialize` for the options | `serde` | no |
+//! | `metrics` | the pools' metrics for the `metrics` facade | `metrics` | no |
+//! | `tracing` | log lines as `tracing` events with their fields | `tracing` | no |
 //! | `native-tls` | TLS for both server drivers, by the system's library | `native-tls`, `tokio-native-tls` | no |
+//! | `cli` | the tool `poolwarden`, for `cargo install`; nothing for a library | `crossterm`, and those of both servers and TLS | no |
 //!
-//! # How a check-out goes
+//! The crates of the drivers are re-exported (`poolwarden::postgres`, `::mysql`,
+//! `::rusqlite`, and always `::r2d2`): a program that names them through this crate has
+//! the version that its pools use, and needs no dependency of its own on them.
 //!
-//! An idle connection is looked at by `recv(MSG_PEEK | MSG_DONTWAIT)` on its
-//! socket: one system call. Nothing there: it is handed out. An end or an error: it
-//! is closed, the server's parting words are read, and the next one is looked at.
-//! Only a connection that idled for longer than `ping_after` is pinged, within
-//! `ping_timeout`. If none is idle, a thread of its own opens one while the caller
-//! waits in a queue that is served in order of arrival.
+//! # How a check-out works
 //!
-//! # How a check-in goes
+//! The pool peeks at the socket of an idle connection by
+//! `recv(MSG_PEEK | MSG_DONTWAIT)`: one system call. If nothing is there, the
+//! connection is handed out. If there is an end or an error, the pool closes the
+//! connection, reads the server's final message for the reason, and tries the next
+//! one. Only a connection that has been idle for longer than `ping_after` is pinged,
+//! within `ping_timeout`. If no connection is idle, a thread of its own opens one
+//! while the caller waits in a queue that is served in order of arrival.
 //!
-//! A connection that is past its lifetime, that the driver knows is broken, or whose
-//! thread began to panic is closed. What else a borrower left behind is cleaned as
-//! [`Reset`] says: what the protocol's own messages tell costs nothing.
+//! # How a check-in works
+//!
+//! A connection is closed if it is past its lifetime, if the driver knows that it is
+//! broken, or if its thread began to panic. What else a borrower left behind is reset
+//! as [`Reset`] says; what the protocol's own messages show costs nothing.
 //!
 //! # Blocking
 //!
-//! The whole crate blocks, and says on every function on what and for how long at
-//! most. Dropping a guard blocks for one round trip at most, and only if something
-//! must be cleaned away. Inside an async runtime nothing blocks: cleaning goes to
-//! another thread, and what must wait is refused with [`ErrorKind::AsyncContext`].
+//! The whole crate blocks; every function says on what and for how long at most.
+//! Dropping a guard blocks for at most one round trip, and only if something must be
+//! reset. Inside an async runtime nothing blocks: resets move to another thread, and
+//! what would have to wait returns [`ErrorKind::AsyncContext`]. Runtimes of tokio are known,
+//! with the feature `tokio`, which `postgres` includes.
 //!
 //! # Threads
 //!
-//! One thread for each connection that is being opened, one for each statement that is
-//! being cancelled, and four for the whole process, started when needed and gone when
-//! unused: one closes, one drops what is closed, one keeps house, one enforces
-//! deadlines. There are none for each pool.
+//! One thread for each connection that is being opened, one for each cancel request, and
+//! for the whole process, started when needed and ended when unused: the closer, up to four
+//! that drop connections for it, the housekeeper, and one that enforces deadlines. There is
+//! no thread per pool.
+//!
+//! The [`guide`] has the options, URL keys, TLS modes, retries and operations.
 
+#![warn(unreachable_pub)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Each driver uses its part of the machinery; what none of all uses is still found.
 #![cfg_attr(
-    not(all(feature = "postgres", feature = "mysql", feature = "sqlite")),
-    allow(dead_code)
+    not(all(feature = "postgres", feature = "mysql")),
+    expect(dead_code, reason = "each driver uses its own part; all are built together too")
 )]
 
-mod budget;
-mod builder;
-mod cap;
-mod clock;
-mod closer;
 pub mod config;
-mod core;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-mod credentials;
-mod dial;
+mod connection;
 mod driver;
 mod engine;
 mod error;
-mod fence;
-mod guard;
-mod keeper;
-mod lifetime;
-mod limits;
-mod liveness;
-mod managed;
-#[cfg(feature = "mysql")]
-mod mysql;
+pub mod guide;
 mod observe;
 mod pool;
-#[cfg(feature = "postgres")]
-mod postgres;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-mod preference;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-mod protection;
-mod query;
-mod r2d2;
-mod reset;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-mod resolve;
-mod retry;
-mod role;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-mod route;
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-mod rows;
-mod secret;
-mod settings;
-#[cfg(feature = "sqlite")]
-mod sqlite;
-mod sync;
-mod tcp;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-mod tls;
-mod watchdog;
+mod sys;
 
-pub use crate::builder::Builder;
-pub use crate::cap::Cap;
-pub use crate::config::{Knobs, Validation};
+/// What the targets in `tests/fuzz` read with; private parsers otherwise.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::config::settings::fuzzing::*;
+    pub use crate::driver::postgres::fuzzing::*;
+}
+
+pub use crate::config::settings::{Settings, System};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-pub use crate::credentials::Credentials;
+pub use crate::config::tls::{ChannelBinding, ClientIdentity, SslMode, SslNegotiation, Tls};
+pub use crate::config::{
+    IsolationLevel, Keepalive, PoolOptions, Reset, Role, ServerLimits, SessionDefaults, SizePolicy,
+    TcpOptions, Validation,
+};
+pub use crate::connection::{CheckinAction, Stopped};
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub use crate::driver::connect::credentials::Credentials;
+#[cfg(feature = "mysql")]
+pub use crate::driver::mysql::MySql;
+#[cfg(feature = "postgres")]
+pub use crate::driver::postgres::{Pooler, Postgres};
+#[cfg(feature = "sqlite")]
+pub use crate::driver::sqlite::Sqlite;
 pub use crate::driver::{
-    Attempt, Cancelled, Canceller, Driver, Expired, Gauge, Link, Progress, Request, Unsolicited,
+    Attempt, Cancelled, Canceller, Driver, Expired, FromSettings, Progress, Request, ResetOutcome,
+    SessionState, SocketAccess, StatementObserver, Unsolicited, Usage,
 };
 pub use crate::error::{
     BoxError, Classify, ConnectError, ConnectFault, ConnectionIdentity, Error, ErrorKind, Fault,
-    FaultClass, Levels, Phase, Repeat, Result, Usability, fault_of,
+    FaultClass, Levels, Phase, Result, RetrySafety, Usability, fault_of,
 };
-pub use crate::guard::{CancelHandle, PooledConnection};
-pub use crate::limits::ServerLimits;
-pub use crate::liveness::Descriptor;
-pub use crate::managed::Stopped;
+#[cfg(feature = "metrics")]
+pub use crate::observe::metrics;
+pub use crate::observe::status;
 pub use crate::observe::{
-    CloseReason, Closed, Encryption, Observer, Opened, Protection, Snapshot, Words,
+    CheckedIn, CheckedOut, CloseReason, Closed, ConnectionInfo, ConnectionStatus, Encryption,
+    Health, Histogram, HolderThread, LimitChanged, Observer, Opened, OutageEnded, Protection,
+    ServerMessage, SlowStatement, Snapshot,
 };
-pub use crate::pool::Pool;
-pub use crate::r2d2::{Foreign, ManagedConnection, Manager};
-pub use crate::reset::{Cleaned, Handling, Leftovers, Reset};
-pub use crate::retry::RetryPolicy;
-pub use crate::role::Role;
-pub use crate::secret::Secret;
-pub use crate::settings::{FromSettings, Settings, System};
-pub use crate::tcp::{Keepalive, TcpOptions};
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-pub use crate::tls::{ChannelBinding, ClientIdentity, SslMode, SslNegotiation, Tls};
+#[cfg(feature = "mysql")]
+pub use crate::pool::query::{MySqlTransaction, MySqlWriteResult};
+pub use crate::pool::query::{TransactionBuilder, Transactional};
+pub use crate::pool::r2d2::{Foreign, ManagedConnection, Manager};
+pub use crate::pool::{Builder, CancelHandle, Pool, PooledConnection, RetryPolicy};
+pub use crate::sys::secret::Secret;
+pub use crate::sys::sockets::Descriptor;
 
 #[cfg(feature = "mysql")]
-pub use crate::mysql::MySql;
+#[doc(no_inline)]
+pub use ::mysql;
 #[cfg(feature = "postgres")]
-pub use crate::postgres::{Pooler, Postgres};
-#[cfg(feature = "mysql")]
-pub use crate::query::MySqlTransaction;
+#[doc(no_inline)]
+pub use ::postgres;
+#[doc(no_inline)]
+pub use ::r2d2;
 #[cfg(feature = "sqlite")]
-pub use crate::sqlite::Sqlite;
+#[doc(no_inline)]
+pub use ::rusqlite;

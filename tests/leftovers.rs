@@ -1,71 +1,73 @@
-//! What is left in the process when the last pool is gone: nothing.
+//! After the last pool of a process is dropped, no thread and no descriptor is left.
 //!
-//! Alone in its process, because it counts threads and descriptors.
+//! In a process of its own, because it counts threads and descriptors.
 
-// Other tests use more of it.
-#[allow(dead_code, unused_imports)]
+#[expect(dead_code, unused_imports, reason = "the other tests use more of it")]
 #[path = "it/common/mod.rs"]
 mod common;
 
-use crate::common::fake::{Act, At, Fake, Wire};
-use crate::common::{PATIENCE, pool, until};
+use crate::common::fake::{Act, At, Fake, Transport};
+use crate::common::{LONG_TIMEOUT, pool, until};
 use parking_lot::Mutex;
 use poolwarden::{Pool, PooledConnection};
 use std::time::{Duration, Instant};
 use support::wait::{eventually, open_fds, threads_named};
 
-const WIRES: [Wire; 4] = [Wire::InProcess, Wire::Hidden, Wire::Unix, Wire::Tcp];
+const TRANSPORTS: [Transport; 4] =
+    [Transport::InProcess, Transport::Hidden, Transport::Unix, Transport::Tcp];
 
 /// How long a thread of the crate may outlive the last pool.
 const A_SECOND: Duration = Duration::from_secs(1);
 
-/// One test at a time: each counts what the whole process has.
-static ALONE: Mutex<()> = Mutex::new(());
+/// Held by the test that runs: each counts what the whole process has.
+static EXCLUSIVE: Mutex<()> = Mutex::new(());
 
 #[test]
-fn a_second_after_the_last_of_fifty_pools_no_thread_and_no_descriptor_is_left() {
-    let _alone = ALONE.lock();
+fn one_second_after_fifty_pools_are_dropped_no_thread_and_no_descriptor_is_left() {
+    let _exclusive = EXCLUSIVE.lock();
     let before = open_fds();
     assert!(threads().is_empty(), "{:?}", threads());
-    // The best of three: this computer may be busy, the threads are not.
-    let best = (0..3).map(|_| live_and_leave(before)).min().expect("three rounds");
-    assert!(best <= A_SECOND, "the last thread went after {best:?}");
+    // The best of three: the computer may be busy.
+    let best = (0..3).map(|_| use_and_drop_pools(before)).min().expect("three rounds");
+    assert!(best <= A_SECOND, "the last thread ended after {best:?}");
 }
 
 #[test]
-fn a_deadline_that_was_far_away_when_its_work_ended_keeps_no_thread() {
-    let _alone = ALONE.lock();
-    let best = (0..3).map(|_| open_slowly_and_leave()).min().expect("three rounds");
-    assert!(best <= A_SECOND, "the last thread went after {best:?}");
+fn a_distant_deadline_whose_work_has_ended_keeps_no_thread() {
+    let _exclusive = EXCLUSIVE.lock();
+    let best = (0..3).map(|_| open_slowly_and_drop()).min().expect("three rounds");
+    assert!(best <= A_SECOND, "the last thread ended after {best:?}");
 }
 
 fn threads() -> Vec<String> {
     threads_named("poolwarden-")
 }
 
-/// How long the crate's threads stay, from now on.
-fn time_to_go() -> Duration {
+/// Returns how long the crate's threads still run.
+fn time_until_threads_end() -> Duration {
     let began = Instant::now();
-    assert!(eventually(PATIENCE, || threads().is_empty()), "{:?} are left", threads());
+    assert!(eventually(LONG_TIMEOUT, || threads().is_empty()), "{:?} are left", threads());
     began.elapsed()
 }
 
-/// Fifty pools that have seen everything; returns how long their threads stayed.
-fn live_and_leave(before: usize) -> Duration {
-    let pools: Vec<Pool<Fake>> = (0..50).map(|number| a_used_pool(WIRES[number % 4])).collect();
+/// Uses and drops fifty pools; returns how long their threads still ran.
+fn use_and_drop_pools(before: usize) -> Duration {
+    let pools: Vec<Pool<Fake>> =
+        (0..50).map(|number| a_used_pool(TRANSPORTS[number % 4])).collect();
     let held: Vec<_> = pools.iter().map(|pool| pool.get().expect("it opens")).collect();
-    until(|| pools.iter().all(|pool| pool.snapshot().pending == 0));
+    until!(pools.iter().all(|pool| pool.snapshot().pending == 0));
     assert!(!threads().is_empty());
     drop(held);
     drop(pools);
-    let took = time_to_go();
-    until(|| open_fds() == before);
+    let took = time_until_threads_end();
+    until!(open_fds() == before);
     took
 }
 
-fn a_used_pool(wire: Wire) -> Pool<Fake> {
-    let (pool, _) =
-        pool(wire, |knobs| knobs.max_size(4).min_idle(1).ping_after(Duration::from_millis(1)));
+fn a_used_pool(transport: Transport) -> Pool<Fake> {
+    let (pool, _) = pool(transport, |options| {
+        options.max_size(4).min_idle(1).ping_after(Duration::from_millis(1))
+    });
     PooledConnection::discard(pool.get().expect("it opens"));
     drop(pool.get().expect("it opens"));
     let mut broken = pool.get().expect("it is idle");
@@ -74,11 +76,11 @@ fn a_used_pool(wire: Wire) -> Pool<Fake> {
     pool
 }
 
-/// A connect that takes its time, with a time-out of ten seconds and more.
-fn open_slowly_and_leave() -> Duration {
-    let (pool, script) = pool(Wire::InProcess, |knobs| knobs);
+/// A slow connect, with a timeout of ten seconds and more.
+fn open_slowly_and_drop() -> Duration {
+    let (pool, script) = pool(Transport::InProcess, |options| options);
     script.once(At::Connect, Act::Sleep(Duration::from_millis(250)));
     drop(pool.get().expect("it opens"));
     drop(pool);
-    time_to_go()
+    time_until_threads_end()
 }

@@ -1,11 +1,11 @@
-//! The bank: accounts, and a journal in which each transfer stands once.
+//! The bank: accounts, and a journal with one row for each transfer.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Accounts in the bank.
 pub const ACCOUNTS: i64 = 64;
 
-/// What each account has at first.
+/// The initial balance of each account.
 pub const FIRST_BALANCE: i64 = 1_000;
 
 /// Statements that both servers understand.
@@ -31,7 +31,7 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// A transfer between two accounts by chance.
+    /// Returns a transfer between two random accounts.
     pub fn any() -> Transfer {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Relaxed).cast_signed();
@@ -40,8 +40,8 @@ impl Transfer {
         Transfer { id, source, target, amount: fastrand::i64(1..20) }
     }
 
-    /// The two bookings, always in the order of the accounts: two transfers that
-    /// meet wait for one another, and never in a circle.
+    /// Returns the two bookings, always in the order of the accounts, so that concurrent transfers
+    /// cannot deadlock.
     pub fn bookings(&self) -> [(i64, i64); 2] {
         let out = (self.source, -self.amount);
         let into = (self.target, self.amount);
@@ -49,13 +49,13 @@ impl Transfer {
     }
 }
 
-/// What a teller says about a transfer.
+/// The outcome of a transfer, as a client reports it.
 #[derive(Debug)]
-pub enum Told {
-    /// It is done, by its word.
+pub enum Outcome {
+    /// Committed.
     Done,
-    /// It is not done, by its word.
+    /// Not committed.
     Failed(String),
-    /// Nobody can know: the connection was lost while the server may have committed.
+    /// Unknown: the connection was lost while the server may have committed.
     Unknown(String),
 }

@@ -1,10 +1,10 @@
-//! What the process holds: memory, threads, descriptors. None may grow.
+//! The resources of the process: memory, threads, descriptors. None may grow.
 
 use std::fmt;
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// What the process holds at one moment.
+/// The resources at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Footprint {
     memory_kib: u64,
@@ -12,7 +12,7 @@ pub struct Footprint {
     descriptors: u64,
 }
 
-/// Memory may grow by this much: the allocator keeps what it once had.
+/// Memory may grow by this much: the allocator keeps freed memory.
 const SLACK_KIB: u64 = 48 * 1024;
 
 /// One more descriptor: the pipe by which the servers end with this process.
@@ -33,8 +33,8 @@ impl Footprint {
         }
     }
 
-    /// The same once the threads and descriptors that linger have gone.
-    pub fn after_rest(before: &Footprint) -> Footprint {
+    /// Waits for threads and descriptors that are still being closed; returns the resources then.
+    pub fn settled(before: &Footprint) -> Footprint {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let now = Footprint::now();
@@ -50,14 +50,14 @@ impl Footprint {
     }
 }
 
-/// What the process held before and after.
+/// The resources before and after.
 pub struct Growth {
     before: Footprint,
     after: Footprint,
 }
 
 impl Growth {
-    /// Tells whether nothing is left behind.
+    /// Returns `true` if no resource was leaked.
     pub fn is_fine(&self) -> bool {
         self.after.threads <= self.before.threads
             && self.after.descriptors <= self.before.descriptors + SLACK_DESCRIPTORS

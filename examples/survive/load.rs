@@ -1,7 +1,7 @@
-//! Eight threads of transfers through one teller, and what they were told.
+//! Eight threads of transfers through one client, and the outcomes.
 
-use crate::bank::{Told, Transfer};
-use crate::tellers::Teller;
+use crate::bank::{Outcome, Transfer};
+use crate::clients::Client;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -11,53 +11,53 @@ use std::time::{Duration, Instant};
 /// Threads of each load.
 const THREADS: u32 = 8;
 
-/// What a thread does besides: a request a second or two hundred, not a benchmark.
+/// Pause between two transfers of a thread; this is not a benchmark.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// One teller under load.
+/// One client under load.
 pub struct Load<'a> {
-    pub teller: &'a dyn Teller,
-    pub told: Book,
+    pub client: &'a dyn Client,
+    pub results: Results,
     stopping: AtomicBool,
     running: AtomicU32,
 }
 
-/// What the callers were told.
+/// The outcomes of all transfers.
 #[derive(Default)]
-pub struct Book {
+pub struct Results {
     pub done: AtomicU64,
     pub failed: AtomicU64,
     pub unknown: AtomicU64,
-    /// The longest wait since the last look, in microseconds.
+    /// The longest transfer since the last call, in microseconds.
     slowest: AtomicU64,
-    /// Law: one entry for each transfer that was begun and answered.
-    pub answers: Mutex<BTreeMap<i64, Told>>,
+    /// Law: one entry for each transfer that was started and has ended.
+    pub outcomes: Mutex<BTreeMap<i64, Outcome>>,
 }
 
-impl Book {
-    fn enter(&self, transfer: Transfer, told: Told, took: Duration) {
-        match told {
-            Told::Done => &self.done,
-            Told::Failed(_) => &self.failed,
-            Told::Unknown(_) => &self.unknown,
+impl Results {
+    fn record(&self, transfer: Transfer, outcome: Outcome, took: Duration) {
+        match outcome {
+            Outcome::Done => &self.done,
+            Outcome::Failed(_) => &self.failed,
+            Outcome::Unknown(_) => &self.unknown,
         }
         .fetch_add(1, Relaxed);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.slowest.fetch_max(micros, Relaxed);
-        self.answers.lock().expect("no thread panics with it").insert(transfer.id, told);
+        self.outcomes.lock().expect("no thread panics with it").insert(transfer.id, outcome);
     }
 
-    /// The longest wait of a caller who was answered since the last look.
+    /// Returns the longest transfer that ended since the last call.
     pub fn take_slowest(&self) -> Duration {
         Duration::from_micros(self.slowest.swap(0, Relaxed))
     }
 }
 
 impl<'a> Load<'a> {
-    pub fn new(teller: &'a dyn Teller) -> Load<'a> {
-        let told = Book::default();
+    pub fn new(client: &'a dyn Client) -> Load<'a> {
+        let results = Results::default();
         let (stopping, running) = (AtomicBool::new(false), AtomicU32::new(0));
-        Load { teller, told, stopping, running }
+        Load { client, results, stopping, running }
     }
 
     /// Starts the threads.
@@ -67,9 +67,9 @@ impl<'a> Load<'a> {
             scope.spawn(|| {
                 while !self.stopping.load(Relaxed) {
                     let transfer = Transfer::any();
-                    let began = Instant::now();
-                    let told = self.teller.transfer(&transfer);
-                    self.told.enter(transfer, told, began.elapsed());
+                    let started = Instant::now();
+                    let outcome = self.client.transfer(&transfer);
+                    self.results.record(transfer, outcome, started.elapsed());
                     std::thread::sleep(PAUSE);
                 }
                 self.running.fetch_sub(1, Relaxed);
@@ -77,16 +77,16 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Lets the threads finish what they have begun.
+    /// Lets the threads finish their transfers.
     pub fn stop(&self, deadline: Instant) {
         self.stopping.store(true, Relaxed);
         while self.running.load(Relaxed) > 0 {
             if Instant::now() >= deadline {
-                // A thread of a scope cannot be left behind.
+                // The scope would wait for its threads for ever.
                 eprintln!(
-                    "survive: {} threads of {} hang although the trouble is over",
+                    "survive: {} threads of {} hang although the faults are over",
                     self.running.load(Relaxed),
-                    self.teller.name()
+                    self.client.name()
                 );
                 std::process::exit(1);
             }

@@ -1,6 +1,6 @@
-//! Survives everything, and proves it: a private PostgreSQL or MariaDB, eight
-//! threads that move money between accounts, and something terrible every second.
-//! Beside it the same load on r2d2 with the usual manager, in the same run.
+//! Injects faults into a private PostgreSQL or MariaDB while eight threads transfer money
+//! between accounts, and proves that no transfer was lost, done twice or reported wrongly.
+//! The same load runs on r2d2 with its usual manager at the same time, for comparison.
 //!
 //! `cargo run --release --features postgres,mysql --example survive`
 //!
@@ -9,108 +9,108 @@
 //! does.
 
 mod bank;
+mod clients;
+mod faults;
 mod footprint;
 mod load;
-mod picture;
+mod progress;
 mod proof;
-mod stage;
-mod tellers;
-mod trouble;
+mod testbed;
 
+use faults::FaultInjector;
 use footprint::Footprint;
 use load::Load;
-use picture::Picture;
-use stage::Stage;
+use progress::Progress;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use trouble::Director;
+use testbed::Testbed;
 
-/// Seconds of load without an argument: each trouble once, and some.
+/// Seconds of load without an argument: each fault at least once.
 const SECONDS: u64 = 40;
 
-/// How long the last transfers may take once the trouble is over.
-const CALM_DOWN: Duration = Duration::from_secs(45);
+/// How long the last transfers may take once the faults are over.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(45);
 
-struct Wishes {
-    server: Option<stage::Kind>,
+struct Options {
+    server: Option<testbed::Kind>,
     seconds: u64,
     alone: bool,
 }
 
-fn wishes() -> Result<Wishes, String> {
-    let mut wishes = Wishes { server: None, seconds: SECONDS, alone: false };
+fn options() -> Result<Options, String> {
+    let mut options = Options { server: None, seconds: SECONDS, alone: false };
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
-            "postgres" => wishes.server = Some(stage::Kind::Postgres),
-            "mysql" | "mariadb" => wishes.server = Some(stage::Kind::MariaDb),
-            "alone" => wishes.alone = true,
+            "postgres" => options.server = Some(testbed::Kind::Postgres),
+            "mysql" | "mariadb" => options.server = Some(testbed::Kind::MariaDb),
+            "alone" => options.alone = true,
             number => {
                 let seconds = number.parse().map_err(|_| {
-                    format!("{number:?} is none of postgres, mysql, alone, a number of seconds")
+                    format!("{number:?} must be postgres, mysql, alone or a number of seconds")
                 })?;
-                wishes.seconds = seconds;
+                options.seconds = seconds;
             }
         }
     }
-    Ok(wishes)
+    Ok(options)
 }
 
 fn main() -> ExitCode {
-    let wishes = match wishes() {
-        Ok(wishes) => wishes,
+    let options = match options() {
+        Ok(options) => options,
         Err(text) => {
             eprintln!("survive: {text}");
             return ExitCode::FAILURE;
         }
     };
-    let Some(kind) = wishes.server.or_else(stage::installed) else {
+    let Some(kind) = options.server.or_else(testbed::installed) else {
         eprintln!("survive: neither PostgreSQL nor MariaDB is installed on this computer");
         return ExitCode::FAILURE;
     };
-    if run(kind, &wishes) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if run(kind, &options) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run(kind: stage::Kind, wishes: &Wishes) -> bool {
+fn run(kind: testbed::Kind, options: &Options) -> bool {
     println!("starting a private {kind} …");
     let before = Footprint::now();
-    let stage = Stage::start(kind);
-    let ours = stage.ours();
-    let rival = (!wishes.alone).then(|| stage.rival());
+    let testbed = Testbed::start(kind);
+    let poolwarden = testbed.poolwarden();
+    let r2d2 = (!options.alone).then(|| testbed.r2d2());
     let survived = {
-        let sides = [Some(&*ours), rival.as_deref()].into_iter().flatten();
-        let loads: Vec<Load<'_>> = sides.map(Load::new).collect();
+        let clients = [Some(&*poolwarden), r2d2.as_deref()].into_iter().flatten();
+        let loads: Vec<Load<'_>> = clients.map(Load::new).collect();
         std::thread::scope(|scope| {
             for load in &loads {
-                println!("{:<12} {}", load.teller.name(), load.teller.describe());
+                println!("{:<12} {}", load.client.name(), load.client.describe());
                 load.start(scope);
             }
-            perform(&stage, &loads, wishes.seconds);
+            inject_faults(&testbed, &loads, options.seconds);
             for load in &loads {
-                load.stop(Instant::now() + CALM_DOWN);
+                load.stop(Instant::now() + DRAIN_TIMEOUT);
             }
         });
-        proof::of_all(&stage, &loads)
+        proof::of_all(&testbed, &loads)
     };
-    let books = ours.at_rest();
-    drop((ours, rival, stage));
-    let growth = before.compare(&Footprint::after_rest(&before));
-    println!("\n{}", books.as_ref().unwrap_or_else(|text| text));
+    let counters = poolwarden.check_counters();
+    drop((poolwarden, r2d2, testbed));
+    let growth = before.compare(&Footprint::settled(&before));
+    println!("\n{}", counters.as_ref().unwrap_or_else(|text| text));
     println!("{growth}");
-    let fine = survived && books.is_ok() && (!wishes.alone || growth.is_fine());
+    let fine = survived && counters.is_ok() && (!options.alone || growth.is_fine());
     println!("\n{}", if fine { "survived" } else { "NOT SURVIVED" });
     fine
 }
 
-/// One line each second, with what was done to the server in it.
-fn perform(stage: &Stage, loads: &[Load<'_>], seconds: u64) {
-    let mut director = Director::new(stage);
-    let mut picture = Picture::new(loads);
-    let began = Instant::now();
+/// Injects the faults and prints one line each second.
+fn inject_faults(testbed: &Testbed, loads: &[Load<'_>], seconds: u64) {
+    let mut injector = FaultInjector::new(testbed);
+    let mut progress = Progress::new(loads);
+    let started = Instant::now();
     for second in 1..=seconds {
-        let deed = director.act(second);
-        let until = began + Duration::from_secs(second);
+        let action = injector.inject(second);
+        let until = started + Duration::from_secs(second);
         std::thread::sleep(until.saturating_duration_since(Instant::now()));
-        picture.line(second, &deed);
+        progress.line(second, &action);
     }
-    director.end();
+    injector.end();
 }

@@ -1,25 +1,25 @@
-//! One attempt to open a connection: its deadline, how far it has come, and the
-//! socket by which it can be ended.
+//! One attempt to open a connection: its deadline, its phase, and the socket to shut
+//! down at the deadline.
 
-use crate::clock;
+use crate::config::{Role, TcpOptions};
 use crate::error::Phase;
-use crate::liveness::Descriptor;
-use crate::role::Role;
-use crate::tcp::TcpOptions;
+use crate::sys::clock;
+use crate::sys::deadlines;
+use crate::sys::deadlines::Watch;
+use crate::sys::sockets::Descriptor;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// One attempt to open a connection, as the driver sees it; clones are the same
-/// attempt.
+/// One attempt to open a connection, as the driver sees it; clones share the attempt.
 #[derive(Clone)]
 pub struct Attempt(Arc<Inner>);
 
-/// What an attempt is to bring, and by when.
+/// The timeout, socket options and server role of an attempt.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Terms {
+pub(crate) struct AttemptOptions {
     pub(crate) timeout: Duration,
     pub(crate) tcp: TcpOptions,
     pub(crate) role: Role,
@@ -28,7 +28,7 @@ pub(crate) struct Terms {
 struct Inner {
     began: Instant,
     deadline: Instant,
-    terms: Terms,
+    options: AttemptOptions,
     phase: AtomicU8,
     state: Mutex<State>,
 }
@@ -37,21 +37,21 @@ struct Inner {
 struct State {
     expired: bool,
     self_connected: bool,
-    /// While one of several places is tried: until when.
-    leg: Option<Instant>,
-    leg_is_over: bool,
+    /// The deadline of the endpoint being tried, where there are several.
+    endpoint_deadline: Option<Instant>,
+    endpoint_timed_out: bool,
     socket: Option<Descriptor>,
     search: Option<Box<Search>>,
 }
 
-/// How often the socket of an attempt is looked for after its deadline.
+/// How often the deadline thread searches for the socket of an expired attempt.
 const SEARCH_EVERY: Duration = Duration::from_millis(5);
 
-/// How often an attempt with several places is looked at: the next one's share may be
-/// over before this one's would have been.
-const LEG_LOOK: Duration = Duration::from_millis(200);
+/// How often an attempt with several endpoints is checked: the share of the next
+/// endpoint may end before this one's would have.
+const ENDPOINT_CHECK_EVERY: Duration = Duration::from_millis(200);
 
-/// Finds the socket of a driver that hides it; called on the watchdog's thread.
+/// Finds the socket of a driver that does not expose it; called on the deadline thread.
 type Search = dyn FnMut() -> Option<Descriptor> + Send;
 
 /// The attempt's deadline has passed: no further socket may be opened for it.
@@ -73,21 +73,21 @@ impl fmt::Debug for Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn new(began: Instant, terms: Terms) -> Attempt {
+    pub(crate) fn new(began: Instant, options: AttemptOptions) -> Attempt {
         let state = State::default();
         Attempt(Arc::new(Inner {
             began,
-            deadline: clock::after(began, terms.timeout),
-            terms,
+            deadline: clock::after(began, options.timeout),
+            options,
             phase: AtomicU8::new(Phase::Starting as u8),
             state: Mutex::new(state),
         }))
     }
 
-    /// Returns the instant by which the connection must be open; while one of several
-    /// places is tried, the end of its share.
+    /// Returns the instant by which the connection must be open: while one of several
+    /// endpoints is tried, the end of that endpoint's share.
     pub fn deadline(&self) -> Instant {
-        self.0.state.lock().leg.unwrap_or(self.0.deadline)
+        self.0.state.lock().endpoint_deadline.unwrap_or(self.0.deadline)
     }
 
     /// Returns how much time is left; zero once the deadline has passed.
@@ -95,35 +95,35 @@ impl Attempt {
         clock::left(self.deadline(), Instant::now())
     }
 
-    /// Begins with the next of several places, which has until then; what the last one
-    /// has left is forgotten.
-    pub(crate) fn begin_leg(&self, deadline: Instant) {
+    /// Starts the next of several endpoints, with its own deadline, and forgets the
+    /// socket of the last one.
+    pub(crate) fn begin_host(&self, deadline: Instant) {
         let mut state = self.0.state.lock();
-        state.leg = Some(deadline.min(self.0.deadline));
-        state.leg_is_over = false;
+        state.endpoint_deadline = Some(deadline.min(self.0.deadline));
+        state.endpoint_timed_out = false;
         (state.socket, state.search) = (None, None);
     }
 
-    /// No further place follows: what is still to do has all the time that is left.
-    /// Tells whether the last one was cut at the end of its share.
-    pub(crate) fn end_leg(&self) -> bool {
+    /// Ends the endpoint's own deadline: what follows has all the time that is left.
+    /// Returns `true` if the endpoint was shut down at the end of its share.
+    pub(crate) fn end_host(&self) -> bool {
         let mut state = self.0.state.lock();
-        state.leg = None;
-        std::mem::take(&mut state.leg_is_over)
+        state.endpoint_deadline = None;
+        std::mem::take(&mut state.endpoint_timed_out)
     }
 
-    /// Returns what to set on a TCP socket unless the driver's own configuration
-    /// says otherwise.
+    /// Returns the options to set on a TCP socket, unless the driver's own configuration
+    /// sets them.
     pub fn tcp(&self) -> TcpOptions {
-        self.0.terms.tcp
+        self.0.options.tcp
     }
 
-    /// Returns what the server must be: one that is not is passed over.
+    /// Returns the role that the server must have; a server of another role is skipped.
     pub fn role(&self) -> Role {
-        self.0.terms.role
+        self.0.options.role
     }
 
-    /// Says how far the attempt has come, for error messages.
+    /// Sets the phase that the attempt has reached, for error messages.
     pub fn enter(&self, phase: Phase) {
         self.0.phase.store(phase as u8, Relaxed);
     }
@@ -136,20 +136,20 @@ impl Attempt {
         self.0.began
     }
 
-    /// Tells whether the deadline has passed and the socket was shut down.
+    /// Returns `true` if the deadline has passed and the socket was shut down.
     pub fn is_expired(&self) -> bool {
         self.0.state.lock().expired
     }
 
-    /// Names the socket to shut down at the deadline; replaces an earlier one.
+    /// Sets the socket to shut down at the deadline; replaces an earlier one.
     ///
     /// # Errors
     ///
-    /// [`Expired`] if the deadline has passed: the driver must give up, and the
-    /// socket is shut down already.
+    /// [`Expired`] if the deadline has passed: the driver must return an error, and the
+    /// socket is already shut down.
     pub fn watch(&self, socket: Descriptor) -> Result<(), Expired> {
         let mut state = self.0.state.lock();
-        if state.expired || state.leg_is_over {
+        if state.expired || state.endpoint_timed_out {
             socket.abort();
             return Err(Expired);
         }
@@ -157,46 +157,52 @@ impl Attempt {
         Ok(())
     }
 
-    /// Names a way to find the socket of a driver that hides it.
+    /// Sets the search for the socket of a driver that does not expose it.
     pub(crate) fn search_with(&self, search: Box<Search>) {
         let mut state = self.0.state.lock();
         (state.socket, state.search) = (None, Some(search));
     }
 
-    /// Gives the watched socket up to the caller, and ends the search.
+    /// Returns the watched socket.
+    pub(crate) fn socket(&self) -> Option<Descriptor> {
+        self.0.state.lock().socket.clone()
+    }
+
+    /// Ends the search, and returns the watched socket.
     pub(crate) fn take_socket(&self) -> Option<Descriptor> {
         let mut state = self.0.state.lock();
         state.search = None;
         state.socket.take()
     }
 
-    /// Looks whether the socket was connected to itself; nobody will ever answer on
-    /// such a one.
+    /// Shuts the socket down if it is connected to itself: no reply will ever arrive.
     pub(crate) fn abort_if_self_connected(&self) {
         self.0.state.lock().abort_if_self_connected();
     }
 
-    /// Tells whether the attempt was ended because it talked to itself.
+    /// Returns `true` if the attempt was ended because its socket connected to itself.
     pub(crate) fn is_self_connected(&self) -> bool {
         self.0.state.lock().self_connected
     }
 
-    /// What the watchdog does from time to time: shuts the socket down at the deadline,
-    /// or at the end of a place's share. Returns when to look again, if at all.
-    pub(crate) fn look(&self, now: Instant) -> Option<Instant> {
+    /// Called on the deadline thread: shuts the socket down at the deadline, or at the end
+    /// of an endpoint's share. Returns when to call it next, if at all.
+    pub(crate) fn check_deadline(&self, now: Instant) -> Option<Instant> {
         let mut state = self.0.state.lock();
         if now >= self.0.deadline {
             state.expired = true;
-            state.look_for_socket();
-            // If there is none yet, it may still be about to appear.
+            state.find_socket();
+            // The driver may be about to open it.
             return (!state.shut_down()).then(|| now + SEARCH_EVERY);
         }
         state.abort_if_self_connected();
-        let next = match state.leg {
-            None => self.0.deadline,
-            Some(leg) if now < leg => leg.min(now + LEG_LOOK),
+        let next = match state.endpoint_deadline {
+            None if state.socket.is_some() || state.search.is_none() => self.0.deadline,
+            // Not found yet: a thread that is slow to start may connect at any time.
+            None => now + now.saturating_duration_since(self.0.began).max(FIRST_CHECK),
+            Some(end) if now < end => end.min(now + ENDPOINT_CHECK_EVERY),
             Some(_) => {
-                state.leg_is_over = true;
+                state.endpoint_timed_out = true;
                 state.shut_down();
                 now + SEARCH_EVERY
             }
@@ -207,14 +213,14 @@ impl Attempt {
 
 impl State {
     fn abort_if_self_connected(&mut self) {
-        self.look_for_socket();
+        self.find_socket();
         if self.socket.as_ref().is_some_and(Descriptor::is_connected_to_itself) {
             self.self_connected = true;
             self.shut_down();
         }
     }
 
-    fn look_for_socket(&mut self) {
+    fn find_socket(&mut self) {
         if self.socket.is_none()
             && let Some(search) = &mut self.search
         {
@@ -227,5 +233,42 @@ impl State {
             socket.abort();
         }
         self.socket.is_some()
+    }
+}
+
+/// When an attempt is first checked for a socket connected to itself.
+const FIRST_CHECK: Duration = Duration::from_millis(100);
+
+/// Ends an attempt to open a connection at its deadline.
+pub(crate) fn bound(attempt: &Arc<Attempt>) -> Watch {
+    let early = attempt.deadline().min(attempt.began() + FIRST_CHECK);
+    let attempt = Arc::clone(attempt);
+    deadlines::arm(early, Arc::new(move || attempt.check_deadline(Instant::now())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_socket_that_is_not_there_yet_is_searched_for_until_it_is_found() {
+        let began = Instant::now();
+        let timeout = Duration::from_secs(10);
+        let attempt = Attempt::new(began, AttemptOptions { timeout, ..AttemptOptions::default() });
+        let (near, _far) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let socket = Descriptor::duplicate(near.as_fd()).expect("a duplicate");
+        let mut searches = 0;
+        attempt.search_with(Box::new(move || {
+            searches += 1;
+            (searches > 2).then(|| socket.clone())
+        }));
+        let check = |millis| {
+            let next = attempt.check_deadline(began + Duration::from_millis(millis));
+            next.map(|next| (next - began).as_millis())
+        };
+        assert_eq!(check(100), Some(200));
+        assert_eq!(check(200), Some(400));
+        assert_eq!(check(400), Some(10_000), "found: nothing to do before the deadline");
     }
 }

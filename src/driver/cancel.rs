@@ -1,35 +1,35 @@
-//! How a driver stops the statement that runs on a connection.
+//! How a driver cancels the statement that runs on a connection.
 
-use super::Attempt;
+use super::attempt::Attempt;
 use crate::error::BoxError;
 use std::fmt;
 use std::sync::Arc;
 
-/// Stops the statement that runs on one connection, from any other thread.
+/// Cancels the statement that runs on one connection, from any other thread.
 ///
 /// It may be called at any time while the connection is open, also between two
-/// statements, and several times. Clones stop the same connection's statement.
+/// statements, and several times. Clones cancel the same connection's statement.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Canceller {
-    /// In this process: at once, without blocking, and never a statement that
-    /// begins after the call has returned.
+    /// In this process: immediately, without blocking, and never a statement that
+    /// starts after the call has returned.
     Local(Arc<dyn Fn() + Send + Sync>),
-    /// By a request over a connection of its own, which the attempt bounds.
+    /// By a request over a separate connection, bounded by the attempt's deadline.
     Remote(Arc<Request>),
 }
 
-/// Sends one request to cancel.
+/// Sends one cancel request.
 pub type Request = dyn Fn(&Attempt) -> Result<Cancelled, BoxError> + Send + Sync;
 
-/// How far a request to cancel is known to have come.
+/// What is known about a cancel request that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cancelled {
-    /// The server has carried it out: no later statement can be hit by it.
+    /// The server has processed it: it cannot cancel a later statement.
     Done,
-    /// It was sent, and may still be under way. The connection is closed when it
-    /// comes back, because the next borrower's statement could be hit.
+    /// It was sent and may still be pending. The connection is closed at check-in,
+    /// because the request could cancel the next caller's statement.
     Sent,
 }
 

@@ -1,33 +1,46 @@
-//! One check-out: take or wait, check, and again, within one deadline.
+//! One check-out: takes or waits for a connection and checks it, until one is healthy
+//! or the deadline passes.
 
-use super::{Engine, Lease, refusal};
-use crate::clock;
-use crate::core::{Delivery, Join, Place, Take};
+use super::checkout_error;
+use super::engine::Engine;
+use super::lease::Lease;
+use super::ping::{self, Pinged};
+use super::prepare::Prepared;
+use super::suspension::Awaited;
+use super::wait_phase::WaitPhase;
+use crate::connection::{CheckoutVerdict, Shared};
 use crate::driver::Driver;
+use crate::engine::core::{Handover, Join, Take, Ticket};
 use crate::error::Error;
-use crate::fence::fence;
-use crate::managed::{Discard, Look};
 use crate::observe::CloseReason;
-use crate::retry::Backoff;
+use crate::sys::backoff::Backoff;
+use crate::sys::clock::{self, Tick};
+use crate::sys::stalled;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Pauses after connections that were opened for us and failed their check at
-/// once: a server that accepts and hangs up must not be stormed.
-const STILLBORN: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(500));
+/// Pauses after new connections that failed their first check: a server that accepts
+/// connections and closes them must not be flooded with attempts.
+const NEW_AND_DEAD_PAUSE: Backoff =
+    Backoff::new(Duration::from_millis(10), Duration::from_millis(500));
 
-/// May this check-out block the thread it runs on?
+/// How long a check-out that never waits lets the housekeeper finish its check of the
+/// only idle connection, which takes about a microsecond.
+const CHECK_TIME: Duration = Duration::from_millis(1);
+
+/// Whether a check-out may block the thread it runs on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blocking {
-    /// Only if the driver says that this thread may.
+    /// Only if the pool and its driver allow it on this thread.
     IfAllowed,
-    /// Yes: the program starts, and nothing else waits for this thread.
+    /// Always: this was asked already, or the program is starting and no other task waits
+    /// for this thread.
     Always,
 }
 
 impl<D: Driver> Engine<D> {
-    /// Checks a connection out. Blocks for at most the time given.
+    /// Checks a connection out. Blocks for at most `timeout`.
     #[inline]
     pub(crate) fn check_out(
         self: &Arc<Self>,
@@ -35,22 +48,36 @@ impl<D: Driver> Engine<D> {
         blocking: Blocking,
         site: &'static Location<'static>,
     ) -> Result<Lease<D>, Error> {
-        let began = Instant::now();
+        if self.shared.is_forked() {
+            return Err(self.shared.forked());
+        }
+        if blocking == Blocking::IfAllowed && !self.shared.is_usable_here() {
+            return Err(checkout_error::unusable_here(self));
+        }
+        if self.suspension.is_suspended() {
+            return self.check_out_when_resumed(timeout, blocking, site);
+        }
         let mut first = None;
-        match self.core.take(began) {
+        match self.core.take(Instant::now) {
             Take::Idle(managed) => {
                 let mut lease = Lease::new(self, managed);
-                match lease.managed_mut().look(began) {
-                    Look::Fine => return Ok(lease.handed_out(site, began)),
-                    look => first = Some((lease, look)),
+                let now = Tick::read();
+                match lease.managed_mut().look(now) {
+                    CheckoutVerdict::Ready if self.shared.hooks().on_checkout().is_none() => {
+                        return Ok(lease.handed_out(site, Duration::ZERO, now));
+                    }
+                    verdict => first = Some((lease, verdict)),
                 }
             }
             Take::Nothing => {}
-            Take::Closed => return Err(refusal::closed(self)),
+            Take::Closed => return Err(checkout_error::closed(self)),
         }
+        let began = Instant::now();
         let deadline = clock::after(began, timeout);
-        let visit = Visit { engine: self, began, timeout, deadline, blocking, place: None };
-        visit.run(first).map(|lease| lease.handed_out(site, Instant::now()))
+        let check_out = CheckOut { engine: self, began, timeout, deadline, blocking, ticket: None };
+        let lease = check_out.run(first)?;
+        let now = Instant::now();
+        Ok(lease.handed_out(site, now.saturating_duration_since(began), Tick::of(now)))
     }
 
     /// Hands out an idle connection that needs no ping. Never waits, never opens.
@@ -58,16 +85,33 @@ impl<D: Driver> Engine<D> {
         self: &Arc<Self>,
         site: &'static Location<'static>,
     ) -> Option<Lease<D>> {
+        if self.shared.is_forked() || !self.shared.is_usable_here() || self.is_suspended() {
+            return None;
+        }
         let now = Instant::now();
         loop {
-            let Take::Idle(managed) = self.core.take(now) else { return None };
+            let managed = match self.core.take(|| now) {
+                Take::Idle(managed) => managed,
+                Take::Nothing if self.core.is_checking() && now.elapsed() < CHECK_TIME => {
+                    std::thread::yield_now();
+                    continue;
+                }
+                Take::Nothing | Take::Closed => return None,
+            };
             let mut lease = Lease::new(self, managed);
-            match lease.managed_mut().look(now) {
-                // It cannot be asked here; as far as the kernel knows it lives.
-                Look::Fine | Look::Doubted => return Some(lease.handed_out(site, now)),
-                Look::Close(fate) => lease.discard(fate),
-                Look::AskServer => {
-                    lease.put_back(now);
+            match lease.managed_mut().look(Tick::of(now)) {
+                // There is no time for a ping; as far as the kernel knows it is alive.
+                CheckoutVerdict::Ready | CheckoutVerdict::Unverified => {
+                    match self.prepare_now(lease)? {
+                        Prepared::Ready(lease) => {
+                            return Some(lease.handed_out(site, Duration::ZERO, Tick::of(now)));
+                        }
+                        Prepared::Refused => {}
+                    }
+                }
+                CheckoutVerdict::Close(cause) => lease.discard(cause),
+                CheckoutVerdict::NeedsPing => {
+                    lease.put_back();
                     return None;
                 }
             }
@@ -75,57 +119,99 @@ impl<D: Driver> Engine<D> {
     }
 }
 
-/// A check-out that did not end at its first look.
-struct Visit<'a, D: Driver> {
+impl<D: Driver> Engine<D> {
+    /// Waits until the pool is resumed, and then checks out in the time that is left.
+    #[cold]
+    fn check_out_when_resumed(
+        self: &Arc<Self>,
+        timeout: Duration,
+        blocking: Blocking,
+        site: &'static Location<'static>,
+    ) -> Result<Lease<D>, Error> {
+        if blocking == Blocking::IfAllowed && !self.shared.may_block_here() {
+            let action = "wait until the pool is resumed";
+            return Err(checkout_error::async_context(self, action));
+        }
+        let (began, limit) = (Instant::now(), self.shared.config().max_waiting);
+        let deadline = clock::after(began, timeout);
+        match self.suspension.wait(limit, deadline) {
+            Awaited::Resumed => {
+                let left = clock::left(deadline, Instant::now());
+                self.check_out(left, blocking, site)
+            }
+            Awaited::TimedOut => {
+                Err(checkout_error::too_late(self, began, timeout, WaitPhase::Suspended))
+            }
+            Awaited::Full(limit) => Err(checkout_error::full(self, limit)),
+        }
+    }
+
+    /// Runs `on_checkout` for a check-out that does not wait; `None` if the hook must not
+    /// run on this thread.
+    fn prepare_now(self: &Arc<Self>, lease: Lease<D>) -> Option<Prepared<Lease<D>>> {
+        if self.shared.hooks().on_checkout().is_none() {
+            return Some(Prepared::Ready(lease));
+        }
+        if !self.shared.may_block_here() {
+            lease.put_back();
+            return None;
+        }
+        // The hook has a bound of its own.
+        let far = clock::after(Instant::now(), self.shared.config().checkout_timeout);
+        Some(self.prepare(lease, false, far).unwrap_or(Prepared::Refused))
+    }
+}
+
+/// A check-out that did not succeed with the first connection.
+struct CheckOut<'a, D: Driver> {
     engine: &'a Arc<Engine<D>>,
     began: Instant,
     timeout: Duration,
     deadline: Instant,
     blocking: Blocking,
-    /// The place in the queue is kept when what was handed over fails its check.
-    place: Option<Place>,
+    /// Kept if the connection that was handed over fails its check.
+    ticket: Option<Ticket>,
 }
 
-/// What a visit was doing when its time was over.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doing {
-    Waiting,
-    Pinging,
-    Pausing,
-}
-
-impl<D: Driver> Visit<'_, D> {
-    fn run(mut self, first: Option<(Lease<D>, Look)>) -> Result<Lease<D>, Error> {
+impl<D: Driver> CheckOut<'_, D> {
+    fn run(mut self, first: Option<(Lease<D>, CheckoutVerdict)>) -> Result<Lease<D>, Error> {
         let mut found = first;
-        let mut stillborn = 0;
+        let mut new_and_dead = 0;
         loop {
-            let (mut lease, look) = match found.take() {
+            let (lease, verdict) = match found.take() {
                 Some(found) => found,
                 None => {
                     let mut lease = self.next()?;
-                    let look = lease.managed_mut().look(Instant::now());
-                    (lease, look)
+                    let verdict = lease.managed_mut().look(Tick::of(Instant::now()));
+                    (lease, verdict)
                 }
             };
-            let fresh = lease.managed().is_new_since(self.began);
-            let fate = match look {
-                Look::Fine => return Ok(lease),
-                Look::Close(fate) => fate,
-                Look::AskServer | Look::Doubted => match self.ping(&mut lease) {
-                    Ok(Ok(())) => return Ok(lease),
-                    Ok(Err(fate)) => fate,
-                    Err(error) => {
-                        lease.put_back(Instant::now());
-                        return Err(error);
+            let is_new = lease.managed().is_new_since(self.began);
+            let checked = match verdict {
+                CheckoutVerdict::Ready => Ok(lease),
+                CheckoutVerdict::Close(cause) => {
+                    lease.discard(cause);
+                    Err(WaitPhase::Waiting)
+                }
+                CheckoutVerdict::NeedsPing | CheckoutVerdict::Unverified => {
+                    match self.ping(lease)? {
+                        Pinged::Answered(lease) => Ok(lease),
+                        Pinged::Failed(CloseReason::PingTimeout) => Err(WaitPhase::Pinging),
+                        Pinged::Failed(_) => Err(WaitPhase::Waiting),
+                        Pinged::Late => return Err(self.too_late(WaitPhase::Pinging)),
                     }
+                }
+            };
+            let phase = match checked {
+                Err(phase) => phase,
+                Ok(lease) => match self.prepare(lease, is_new)? {
+                    Prepared::Ready(lease) => return Ok(lease),
+                    Prepared::Refused => WaitPhase::Preparing,
                 },
             };
-            let silent = fate.reason == CloseReason::PingTimeout;
-            lease.discard(fate);
-            let doing = if silent { Doing::Pinging } else { Doing::Waiting };
-            self.check_time(doing)?;
-            stillborn = if fresh { stillborn + 1 } else { 0 };
-            self.pause(STILLBORN.pause(stillborn, fastrand::f64()))?;
+            self.check_time(phase)?;
+            new_and_dead = if is_new { new_and_dead + 1 } else { 0 };
+            self.pause(NEW_AND_DEAD_PAUSE.pause(new_and_dead, fastrand::f64()))?;
         }
     }
 
@@ -134,166 +220,112 @@ impl<D: Driver> Visit<'_, D> {
             return Ok(());
         }
         std::thread::sleep(pause.min(clock::left(self.deadline, Instant::now())));
-        self.check_time(Doing::Pausing)
+        self.check_time(WaitPhase::Pausing)
     }
 
-    fn check_time(&self, doing: Doing) -> Result<(), Error> {
+    fn check_time(&self, phase: WaitPhase) -> Result<(), Error> {
         if Instant::now() < self.deadline {
             return Ok(());
         }
-        Err(self.too_late(doing))
+        Err(self.too_late(phase))
     }
 
-    fn too_late(&self, doing: Doing) -> Error {
-        refusal::too_late(self.engine, self.began, self.timeout, doing)
+    fn too_late(&self, phase: WaitPhase) -> Error {
+        checkout_error::too_late(self.engine, self.began, self.timeout, phase)
     }
 
-    /// Takes what is idle, or waits for what comes.
+    /// Takes an idle connection or waits for one.
     fn next(&mut self) -> Result<Lease<D>, Error> {
-        match self.engine.core.take(Instant::now()) {
+        match self.engine.core.take(Instant::now) {
             Take::Idle(managed) => Ok(Lease::new(self.engine, managed)),
-            Take::Closed => Err(refusal::closed(self.engine)),
+            Take::Closed => Err(checkout_error::closed(self.engine)),
             Take::Nothing => self.wait(),
         }
     }
 
     fn wait(&mut self) -> Result<Lease<D>, Error> {
-        self.may_block("wait for a connection")?;
-        let config = self.engine.warden.config();
+        self.allow("wait for a connection", Shared::may_queue_here)?;
+        stalled::press_on();
+        let config = self.engine.shared.config();
         let now = Instant::now();
-        match self.engine.core.join(self.place.as_ref(), config.max_waiting, now) {
+        match self.engine.core.join(self.ticket.as_ref(), config.max_waiting, now) {
             Join::Idle(managed) => Ok(Lease::new(self.engine, managed)),
-            Join::Closed => Err(refusal::closed(self.engine)),
-            Join::Full(limit) => Err(refusal::full(self.engine, limit)),
-            Join::Failed(error) => Err(refusal::failed(self.engine, error, self.began)),
-            Join::Queued(place, orders) => {
-                self.place = Some(place.clone());
-                let queued = Queued { engine: self.engine, place: Some(place) };
-                self.engine.carry_out(orders);
-                self.wait_in_queue(queued)
+            Join::Closed => Err(checkout_error::closed(self.engine)),
+            Join::Full(limit) => Err(checkout_error::full(self.engine, limit)),
+            Join::Failed(error) => Err(checkout_error::failed(self.engine, error, self.began)),
+            Join::Queued(ticket, orders) => {
+                self.ticket = Some(ticket.clone());
+                self.engine.start_dials(orders);
+                self.wait_in_queue(&ticket)
             }
         }
     }
 
-    fn wait_in_queue(&self, mut queued: Queued<'_, D>) -> Result<Lease<D>, Error> {
+    fn wait_in_queue(&self, ticket: &Ticket) -> Result<Lease<D>, Error> {
+        let core = &self.engine.core;
         loop {
-            if let Some(delivery) = queued.wait(self.deadline, Instant::now()) {
-                return self.accept(delivery);
+            let now = Instant::now();
+            if let Some(handover) = core.wait(ticket, self.deadline, self.deadline, now) {
+                return self.accept(handover);
             }
             let now = Instant::now();
             if now >= self.deadline {
-                return match queued.leave() {
-                    Some(delivery) => self.accept(delivery),
-                    None => Err(self.too_late(Doing::Waiting)),
+                return match core.leave(ticket) {
+                    Some(handover) => self.accept(handover),
+                    None => Err(self.too_late(WaitPhase::Waiting)),
                 };
             }
-            let orders = self.engine.core.plan(now);
-            self.engine.carry_out(orders);
+            self.engine.start_dials(core.plan(now));
         }
     }
 
     fn accept(
         &self,
-        delivery: Delivery<Box<crate::managed::Managed<D>>, crate::error::ConnectError>,
+        handover: Handover<Box<crate::connection::Managed<D>>, crate::error::ConnectError>,
     ) -> Result<Lease<D>, Error> {
-        match delivery {
-            Delivery::Connection(managed) => Ok(Lease::new(self.engine, managed)),
-            Delivery::Failed(error) => Err(refusal::failed(self.engine, error, self.began)),
-            Delivery::Closed => Err(refusal::closed(self.engine)),
+        match handover {
+            Handover::Connection(managed) => Ok(Lease::new(self.engine, managed)),
+            Handover::Failed(error) => Err(checkout_error::failed(self.engine, error, self.began)),
+            Handover::Closed => Err(checkout_error::closed(self.engine)),
         }
     }
 
-    fn may_block(&self, to_do: &str) -> Result<(), Error> {
-        if self.blocking == Blocking::Always {
+    fn may_block(&self, action: &str) -> Result<(), Error> {
+        self.allow(action, Shared::may_block_here)
+    }
+
+    fn allow(&self, action: &str, is_allowed: fn(&Shared<D>) -> bool) -> Result<(), Error> {
+        if self.blocking == Blocking::Always || is_allowed(&self.engine.shared) {
             return Ok(());
         }
-        let driver = self.engine.warden.driver();
-        match fence(|| driver.may_block_here()) {
-            Ok(true) => Ok(()),
-            _ => Err(refusal::async_context(self.engine, to_do)),
+        Err(checkout_error::async_context(self.engine, action))
+    }
+
+    /// Pings the connection, unless this thread must not block: then the connection is
+    /// checked in unchanged.
+    fn ping(&self, lease: Lease<D>) -> Result<Pinged<D>, Error> {
+        match self.may_block("ping an idle connection") {
+            Ok(()) => Ok(ping::ping(self.engine, lease, self.deadline)),
+            Err(error) => {
+                lease.put_back();
+                Err(error)
+            }
         }
     }
 
-    /// Pings what was taken: on this thread if that is bounded, else on another.
-    /// An error ends the visit, and the connection goes back as it was.
-    fn ping(&self, lease: &mut Lease<D>) -> Result<Result<(), Discard>, Error> {
-        self.may_block("ping an idle connection")?;
-        let now = Instant::now();
-        let (deadline, full) = lease.managed().ping_deadline(now, self.deadline);
-        if lease.managed().ping_is_bounded() {
-            return Ok(lease.managed_mut().ping(deadline, full));
+    /// Runs `on_checkout`, unless this thread must not block or there is no time left: then
+    /// the connection is checked in unchanged.
+    fn prepare(&self, lease: Lease<D>, is_new: bool) -> Result<Prepared<Lease<D>>, Error> {
+        if self.engine.shared.hooks().on_checkout().is_none() {
+            return Ok(Prepared::Ready(lease));
         }
-        let verdict = ping_elsewhere(lease, deadline, full);
-        let silent = verdict.as_ref().is_err_and(|fate| fate.reason == CloseReason::PingTimeout);
-        if silent && full {
-            self.engine.warden.suspect(now);
-        }
-        Ok(verdict)
-    }
-}
-
-/// Pings on a helper thread that is left behind if it does not come back: a
-/// driver without a socket gives us nothing to shut down.
-fn ping_elsewhere<D: Driver>(
-    lease: &mut Lease<D>,
-    deadline: Instant,
-    full: bool,
-) -> Result<(), Discard> {
-    let Some(mut managed) = lease.lend() else {
-        return Err(Discard::planned(CloseReason::Broken));
-    };
-    // Without room: what is reported late is reported to nobody, and known to be.
-    let (report, answer) = crossbeam_channel::bounded(0);
-    let work = move || {
-        let verdict = managed.ping(deadline, full);
-        // Nobody listens any more: the connection is closed here.
-        if let Err(late) = report.send((managed, verdict)) {
-            super::discard(late.0.0, Discard::planned(CloseReason::PingTimeout));
-        }
-    };
-    let thread = std::thread::Builder::new().name("poolwarden-ping".into());
-    let started = thread.spawn(work).is_ok();
-    match answer.recv_deadline(deadline) {
-        Ok((managed, verdict)) => {
-            lease.returned(managed);
-            verdict
-        }
-        Err(_) => {
-            lease.lost();
-            let reason = if started { CloseReason::PingTimeout } else { CloseReason::PingFailed };
-            Err(Discard::planned(reason))
-        }
-    }
-}
-
-/// A place in the queue that is given up whatever happens to its owner.
-struct Queued<'a, D: Driver> {
-    engine: &'a Arc<Engine<D>>,
-    place: Option<Place>,
-}
-
-impl<D: Driver> Queued<'_, D> {
-    fn wait(
-        &mut self,
-        deadline: Instant,
-        now: Instant,
-    ) -> Option<Delivery<Box<crate::managed::Managed<D>>, crate::error::ConnectError>> {
-        let delivery = self.engine.core.wait(self.place.as_ref()?, deadline, now)?;
-        self.place = None;
-        Some(delivery)
-    }
-
-    fn leave(
-        &mut self,
-    ) -> Option<Delivery<Box<crate::managed::Managed<D>>, crate::error::ConnectError>> {
-        self.engine.core.leave(&self.place.take()?)
-    }
-}
-
-impl<D: Driver> Drop for Queued<'_, D> {
-    fn drop(&mut self) {
-        if let Some(Delivery::Connection(managed)) = self.leave() {
-            drop(Lease::new(self.engine, managed));
+        let may_run = self.may_block("run the on_checkout hook");
+        match may_run.and_then(|()| self.check_time(WaitPhase::Preparing)) {
+            Ok(()) => self.engine.prepare(lease, is_new, self.deadline),
+            Err(error) => {
+                lease.put_back();
+                Err(error)
+            }
         }
     }
 }

@@ -1,23 +1,24 @@
-//! A connection on loan: whatever happens to its holder, it is accounted for.
+//! A connection taken from the core, which is accounted for whatever its holder does.
 
-use super::{Engine, discard};
+use super::engine::{Engine, discard};
+use crate::connection::{CheckinVerdict, CloseCause, Managed, Shared};
 use crate::driver::Driver;
-use crate::managed::{Discard, Kept, Managed, Warden};
 use crate::observe::CloseReason;
+use crate::sys::clock::Tick;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// A connection that was taken from the core and not yet given back.
+/// A connection that was taken from the core and not checked in yet.
 ///
-/// Its drop is the check-in. No I/O and no wait, unless the borrower left something
-/// behind that only a round trip cleans.
+/// Its drop is the check-in: no I/O and no wait, unless the session must be reset,
+/// which takes a round trip.
 pub(crate) struct Lease<D: Driver> {
-    /// Law: `None` only when the core has been told that it is gone.
+    /// Law: `None` only after the core has counted it off.
     managed: Option<Box<Managed<D>>>,
     engine: Arc<Engine<D>>,
-    /// A guard that is used inside a destructor while its thread unwinds is not
-    /// thrown away for that; one whose thread began to panic with it is.
+    /// A connection that is used in a destructor while its thread unwinds is kept; one
+    /// whose thread began to panic while it held the connection is discarded.
     was_panicking: bool,
 }
 
@@ -32,11 +33,29 @@ impl<D: Driver> Lease<D> {
     }
 
     #[inline]
-    pub(super) fn handed_out(self, site: &'static Location<'static>, now: Instant) -> Lease<D> {
-        self.managed().holder().check_out(site, now);
+    pub(super) fn handed_out(
+        self,
+        site: &'static Location<'static>,
+        waited: Duration,
+        now: Tick,
+    ) -> Lease<D> {
+        self.managed().checkout().check_out(site, now);
         self.managed().handed_out();
-        self.engine.warden.totals().count_checkout();
+        if !waited.is_zero() || self.engine.shared.event_log().is_observed() {
+            self.report_checkout(site, waited, now);
+        }
         self
+    }
+
+    #[cold]
+    fn report_checkout(&self, site: &'static Location<'static>, waited: Duration, now: Tick) {
+        let now = now.instant();
+        let shared = &self.engine.shared;
+        let (totals, slow) = (shared.totals(), shared.config().slow_checkout);
+        if !waited.is_zero() {
+            totals.count_wait(waited);
+        }
+        shared.event_log().checked_out(totals, (self.managed().id(), site), waited, slow, now);
     }
 
     #[inline]
@@ -49,56 +68,70 @@ impl<D: Driver> Lease<D> {
         self.managed.as_mut().expect("bug: a connection was used after it was given back")
     }
 
-    pub(crate) fn warden(&self) -> &Arc<Warden<D>> {
-        &self.engine.warden
+    pub(crate) fn shared(&self) -> &Arc<Shared<D>> {
+        &self.engine.shared
     }
 
-    /// Closes the connection instead of giving it back.
-    pub(crate) fn discard(mut self, fate: Discard) {
-        self.end(fate);
+    /// Closes the connection instead of checking it in.
+    pub(crate) fn discard(mut self, cause: CloseCause) {
+        self.end(cause);
     }
 
-    fn end(&mut self, fate: Discard) {
-        if fate.reason.hints_at_an_outage() {
-            self.engine.core.distrust();
+    fn end(&mut self, cause: CloseCause) {
+        if self.managed.as_ref().is_some_and(|managed| managed.is_forked()) {
+            return drop(self.managed.take());
+        }
+        if cause.reason.hints_at_an_outage() {
+            let has_served = self.managed.as_ref().is_none_or(|managed| managed.has_served());
+            if has_served {
+                self.engine.core.forbid_extra_attempts();
+            } else {
+                self.engine.core.new_connection_lost(Instant::now());
+            }
         }
         if let Some(managed) = self.take() {
-            discard(managed, fate);
+            discard(managed, cause);
         }
     }
 
-    /// Takes the connection out of the pool's books.
+    /// Takes the connection out of the pool and counts it off.
     pub(crate) fn take(&mut self) -> Option<Box<Managed<D>>> {
         let managed = self.managed.take()?;
-        self.engine.core.removed();
+        if !managed.is_forked() {
+            self.engine.core.removed();
+        }
         Some(managed)
     }
 
-    /// Puts it back untouched: it was looked at and not wanted.
-    pub(super) fn put_back(mut self, now: Instant) {
+    /// Checks the connection in unchanged, because the caller does not use it.
+    pub(super) fn put_back(mut self) {
         if let Some(managed) = self.managed.take() {
-            self.give_back(managed, now);
+            self.check_in(managed);
         }
     }
 
-    /// Lends it to another thread for a moment; it stays counted as in use.
+    /// Gives the connection to another thread; it stays counted as in use.
     pub(super) fn lend(&mut self) -> Option<Box<Managed<D>>> {
         self.managed.take()
+    }
+
+    pub(super) fn is_lent(&self) -> bool {
+        self.managed.is_none()
     }
 
     pub(super) fn returned(&mut self, managed: Box<Managed<D>>) {
         self.managed = Some(managed);
     }
 
-    /// What was lent does not come back.
+    /// Counts off a connection that was lent and will not return.
     pub(super) fn lost(&mut self) {
         self.engine.core.removed();
     }
 
     #[inline]
-    fn give_back(&self, managed: Box<Managed<D>>, now: Instant) {
-        if let Some(late) = self.engine.core.check_in(managed, now) {
-            discard(late, Discard::planned(CloseReason::PoolClosed));
+    fn check_in(&self, managed: Box<Managed<D>>) {
+        for late in self.engine.core.check_in(managed, Instant::now) {
+            discard(late, CloseCause::planned(CloseReason::PoolClosed));
         }
     }
 }
@@ -107,67 +140,75 @@ impl<D: Driver> Drop for Lease<D> {
     #[inline]
     fn drop(&mut self) {
         let Some(mut managed) = self.managed.take() else { return };
-        let now = Instant::now();
+        if managed.is_forked() {
+            return;
+        }
+        let now = Tick::read();
+        let has_served = managed.has_served();
         let verdict = if std::thread::panicking() && !self.was_panicking {
-            Err(Discard::planned(CloseReason::Panicked))
+            Err(CloseCause::planned(CloseReason::Panicked))
         } else {
             managed.keep(now)
         };
+        if !has_served && verdict.is_ok() {
+            self.engine.core.new_connection_served();
+        }
         match verdict {
-            Ok(Kept::Clean) => self.give_back(managed, now),
-            Ok(Kept::Soiled) => self.clean_and_give_back(managed),
-            Err(fate) => {
+            Ok(CheckinVerdict::Keep) => self.check_in(managed),
+            Ok(CheckinVerdict::NeedsReset) => self.reset_and_check_in(managed),
+            Err(cause) => {
                 self.managed = Some(managed);
-                self.end(fate);
+                self.end(cause);
             }
         }
     }
 }
 
 impl<D: Driver> Lease<D> {
-    /// Cleaning costs a round trip: here if this thread may block, else elsewhere.
+    /// Resets the session, which takes a round trip: on this thread if it may block,
+    /// otherwise on another.
     #[cold]
-    fn clean_and_give_back(&self, managed: Box<Managed<D>>) {
-        let soiled = Soiled { engine: Arc::clone(&self.engine), managed: Some(managed) };
-        if soiled.may_be_cleaned_here() {
-            return soiled.clean();
+    fn reset_and_check_in(&self, managed: Box<Managed<D>>) {
+        let task = ResetTask { engine: Arc::clone(&self.engine), managed: Some(managed) };
+        if task.may_run_here() {
+            return task.run();
         }
-        let thread = std::thread::Builder::new().name("poolwarden-clean".into());
-        // Without a thread it drops here, and is closed instead.
-        let _ = thread.spawn(move || soiled.clean());
+        let thread = std::thread::Builder::new().name("poolwarden-reset".into());
+        // If no thread can be started, the task is dropped here, which closes it.
+        let _ = thread.spawn(move || task.run());
     }
 }
 
-/// A connection on its way from a borrower through a reset; still counted as in
-/// use, and accounted for whatever happens.
-struct Soiled<D: Driver> {
+/// The reset of a connection at check-in; the connection stays counted as in use and
+/// is accounted for whatever happens.
+struct ResetTask<D: Driver> {
     engine: Arc<Engine<D>>,
     managed: Option<Box<Managed<D>>>,
 }
 
-impl<D: Driver> Soiled<D> {
-    fn may_be_cleaned_here(&self) -> bool {
+impl<D: Driver> ResetTask<D> {
+    fn may_run_here(&self) -> bool {
         self.managed.as_ref().is_some_and(|managed| managed.may_clean_here())
     }
 
-    fn clean(mut self) {
+    fn run(mut self) {
         let Some(managed) = self.managed.as_mut() else { return };
-        if let Err(fate) = managed.clean() {
-            managed.doom(fate);
+        if let Err(cause) = managed.clean() {
+            managed.close_with(cause);
             return;
         }
         let Some(managed) = self.managed.take() else { return };
-        if let Some(late) = self.engine.core.check_in(managed, Instant::now()) {
-            discard(late, Discard::planned(CloseReason::PoolClosed));
+        for late in self.engine.core.check_in(managed, Instant::now) {
+            discard(late, CloseCause::planned(CloseReason::PoolClosed));
         }
     }
 }
 
-impl<D: Driver> Drop for Soiled<D> {
+impl<D: Driver> Drop for ResetTask<D> {
     fn drop(&mut self) {
         if let Some(managed) = self.managed.take() {
             self.engine.core.removed();
-            discard(managed, Discard::planned(CloseReason::Dirty));
+            discard(managed, CloseCause::planned(CloseReason::Dirty));
         }
     }
 }

@@ -1,66 +1,68 @@
-//! Caps that change: by the user, by the server's limits, by a server that is full.
+//! Changes of the maximum size: by the user, by the server's limits, by saturation.
 
-use super::{Engine, Lease, discard};
-use crate::clock;
-use crate::core::Take;
+use super::engine::{Engine, discard};
+use super::lease::Lease;
+use crate::connection::CloseCause;
 use crate::driver::Driver;
-use crate::managed::Discard;
+use crate::engine::core::Take;
 use crate::observe::CloseReason;
+use crate::sys::clock;
 use std::sync::Arc;
 use std::time::Instant;
 
 impl<D: Driver> Engine<D> {
-    /// Sets how many connections there may be from now on.
+    /// Sets the maximum size.
     pub(crate) fn set_max_size(self: &Arc<Self>, count: u32) {
-        self.warden.set_max_size(count);
+        self.shared.set_max_size(count);
         self.resized();
-        self.call_keeper();
+        self.call_housekeeper();
     }
 
-    /// Closes every connection of now: idle ones at once, busy ones at check-in.
+    /// Retires all connections: idle ones immediately, those in use at check-in.
     pub(crate) fn retire_all(self: &Arc<Self>) {
         let now = Instant::now();
-        self.warden.retire_all(now);
+        self.shared.retire_all(now);
         self.retire(now);
-        self.call_keeper();
+        self.call_housekeeper();
     }
 
-    /// Carries a changed cap out: waiters are served, or surplus idle ones closed;
-    /// busy ones beyond the cap go when they come back.
+    /// Applies a changed maximum size: opens connections for the waiters, or closes
+    /// surplus idle ones; surplus connections in use are closed at check-in.
     pub(super) fn resized(self: &Arc<Self>) {
         let orders = self.core.plan(Instant::now());
-        self.carry_out(orders);
-        while self.warden.budget().is_over() && self.shed_one() {}
+        self.start_dials(orders);
+        while self.shared.permits().is_over() && self.close_one_surplus() {}
     }
 
-    /// Closes the connection that idled longest, if one idles and is too many.
-    fn shed_one(self: &Arc<Self>) -> bool {
+    /// Closes the connection that has been idle longest, if the pool is over its
+    /// maximum size; returns `true` if it did.
+    pub(super) fn close_one_surplus(self: &Arc<Self>) -> bool {
         let Some(mut managed) = self.core.borrow_idle(0, 1).pop() else { return false };
         let surplus = managed.leave_if_surplus();
-        let (stays, goes) = if surplus { (None, Some(managed)) } else { (Some(managed), None) };
+        let (kept, closed) = if surplus { (None, Some(managed)) } else { (Some(managed), None) };
         let gone = usize::from(surplus);
         let (late, orders) =
-            self.core.return_idle(0, stays.into_iter().collect(), gone, Instant::now());
-        for managed in goes.into_iter().chain(late) {
-            discard(managed, Discard::planned(CloseReason::Surplus));
+            self.core.return_idle(0, kept.into_iter().collect(), gone, Instant::now());
+        for managed in closed.into_iter().chain(late) {
+            discard(managed, CloseCause::planned(CloseReason::Surplus));
         }
-        self.carry_out(orders);
+        self.start_dials(orders);
         surplus
     }
 
-    /// The server said that it is full: asks it for no more than it gave, until it
-    /// is time to try again, and reads its limits anew.
+    /// Lowers the maximum size for a while to what the server has granted, because the
+    /// server reported that it is full, and has its limits read.
     pub(super) fn saturated(self: &Arc<Self>, now: Instant) {
         let counts = self.core.counts();
-        self.warden.squeeze(counts.idle + counts.in_use, now);
-        self.warden.read_again();
-        self.call_keeper();
+        self.shared.reduce(counts.idle + counts.in_use, now);
+        self.shared.reread_limits();
+        self.call_housekeeper();
     }
 
-    /// Reads the server's limits over an idle connection, on a thread of its own,
-    /// if it is time.
+    /// Reads the server's limits over an idle connection, on a thread of its own, if
+    /// they are due.
     pub(super) fn refresh_limits(self: &Arc<Self>, now: Instant) {
-        if self.core.counts().idle == 0 || !self.warden.claim_reading(now) {
+        if self.core.counts().idle == 0 || !self.shared.claim_reading(now) {
             return;
         }
         let engine = Arc::clone(self);
@@ -68,17 +70,17 @@ impl<D: Driver> Engine<D> {
         let _ = thread.spawn(move || engine.read_limits());
     }
 
-    fn read_limits(self: &Arc<Self>) {
+    pub(super) fn read_limits(self: &Arc<Self>) {
         let now = Instant::now();
-        let Take::Idle(managed) = self.core.take(now) else {
-            self.warden.read_again();
+        let Take::Idle(managed) = self.core.take(|| now) else {
+            self.shared.reread_limits();
             return;
         };
         let mut lease = Lease::new(self, managed);
-        let deadline = clock::after(now, self.warden.config().connect_timeout);
+        let deadline = clock::after(now, self.shared.config().connect_timeout);
         match lease.managed_mut().read_limits(deadline) {
-            Ok(()) => lease.put_back(Instant::now()),
-            Err(fate) => lease.discard(fate),
+            Ok(()) => lease.put_back(),
+            Err(cause) => lease.discard(cause),
         }
         self.resized();
     }

@@ -1,16 +1,16 @@
-//! How connections are protected on their way to the server.
+//! How well connections are encrypted on the path to the server.
 
 use std::fmt;
 
-/// How well a connection is protected on its way to the server; the weakest first.
+/// How well a connection is protected on the path to the server, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Encryption {
     /// Nothing is encrypted.
     Plain = 0,
-    /// TLS, but the other end may be anybody.
+    /// TLS, but the identity of the peer was not verified.
     Unverified = 1,
-    /// TLS, and the server has shown who it is, as far as the `sslmode` asks for.
+    /// TLS, and the server's identity was verified as far as the `sslmode` requires.
     Verified = 2,
 }
 
@@ -18,7 +18,7 @@ impl Encryption {
     pub(super) const ALL: [Encryption; 3] =
         [Encryption::Plain, Encryption::Unverified, Encryption::Verified];
 
-    /// Returns a word for it: `plain`, `unverified`, `verified`.
+    /// Returns the name for logs and metrics: `plain`, `unverified`, `verified`.
     pub fn as_str(self) -> &'static str {
         match self {
             Encryption::Plain => "plain",
@@ -34,24 +34,25 @@ impl fmt::Display for Encryption {
     }
 }
 
-/// How one connection is protected, as its driver knows.
+/// How one connection is protected, as reported by its driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Protection {
-    /// How well.
+    /// The level of encryption.
     pub encryption: Encryption,
-    /// What people should be told, with the words that would make it safe; logged
-    /// once by each pool. `None` where there is nobody on the way.
+    /// A warning for the operator that names the option which would make the
+    /// connection safe; each pool logs it once. `None` where nothing lies between the
+    /// pool and the server.
     pub warning: Option<String>,
 }
 
 impl Protection {
-    /// Makes one that nobody need be told of.
+    /// Creates a protection without a warning.
     pub fn new(encryption: Encryption) -> Protection {
         Protection { encryption, warning: None }
     }
 
-    /// Adds what people should be told.
+    /// Adds a warning for the operator.
     #[must_use]
     pub fn warn(mut self, text: impl Into<String>) -> Protection {
         self.warning = Some(text.into());

@@ -1,40 +1,41 @@
 //! A pool's state at one moment, for people and for metrics.
 
-use super::counters::Counters;
+use super::close_reason::CloseReason;
+use super::counters::{Counters, Uses};
 use super::encryption::Encryption;
-use super::reason::CloseReason;
+use super::histogram::Histogram;
 use crate::error::Levels;
 use std::fmt;
 
 /// A pool's levels at one moment and its running totals.
 ///
-/// The levels (open, idle, in use, pending, waiting) are read in one step and
-/// agree with one another; the totals may be a few operations away from them or behind.
+/// The levels (open, idle, in use, pending, waiting) are read in one step and are
+/// consistent with one another; the totals may be a few operations ahead or behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The pool's name.
     pub name: String,
-    /// Level: most connections that may be open, being opened and being closed.
+    /// Level: the maximum number of connections that may be open, pending and closing.
     pub max_size: u32,
     /// Level: connections that are open, idle or in use.
     pub open: u32,
-    /// Level: connections that wait in the pool for a caller.
+    /// Level: connections in the pool that no caller uses.
     pub idle: u32,
     /// Level: connections that are checked out.
     pub in_use: u32,
     /// Level: connections that are being opened.
     pub pending: u32,
-    /// Level: connections closed by us whose end the server has not confirmed.
+    /// Level: connections that the pool has closed and whose close the server has not
+    /// confirmed yet.
     pub closing: u32,
-    /// Level: closed connections that the server did not confirm within
-    /// `close_grace`; their permits went back, the server may still hold them.
+    /// Level: closed connections whose close the server did not confirm within
+    /// `close_grace`; their permits were released, but the server may still hold them.
     pub abandoned: u32,
-    /// Level: callers that wait for a connection.
+    /// Level: callers waiting for a connection.
     pub waiting: u32,
-    /// Level: how the least protected of the open connections is protected on its
-    /// way; `None` if there is none that leaves this computer's own sockets and
-    /// memory, or the driver does not say.
+    /// Level: the weakest encryption among the open connections; `None` if no
+    /// connection leaves this computer, or the driver does not report it.
     pub encryption: Option<Encryption>,
     /// Total: connections opened.
     pub opened: u64,
@@ -44,23 +45,52 @@ pub struct Snapshot {
     pub connect_failures: u64,
     /// Total: connections handed out.
     pub checkouts: u64,
-    /// Total: check-outs that ran into their deadline.
+    /// Total: check-outs that reached their deadline.
     pub timeouts: u64,
     /// Total: peeks at idle sockets.
     pub peeks: u64,
     /// Total: pings of idle connections.
     pub pings: u64,
-    /// Total: connections cleaned at check-in, a round trip each.
+    /// Total: those among `pings` by which `keepalive_ping` kept connections open.
+    pub keepalive_pings: u64,
+    /// Total: sessions reset at check-in, with a round trip each.
     pub resets: u64,
-    /// Total: open transactions found at check-in and rolled back.
+    /// Total: open transactions that were found at check-in and rolled back.
     pub rolled_back: u64,
     /// Total: panics of drivers, hooks and log sinks that were caught.
     pub panics: u64,
+    /// Total: threads left behind because an observer, a log sink or a destructor held
+    /// them up for too long; others took their place.
+    pub left_behind: u64,
+    /// Total: events that were neither logged nor reported to the observers, because an
+    /// observer or a log sink had not returned from an earlier one for half a second.
+    pub events_dropped: u64,
+    /// Total: check-outs that took longer than `slow_checkout`.
+    pub slow_checkouts: u64,
+    /// Total: statements that took longer than `slow_statement`.
+    pub slow_statements: u64,
+    /// Total: check-outs that were held for longer than `held_warning`.
+    pub held_too_long: u64,
+    /// Total: outages, each from a failed attempt to connect to the next success.
+    pub outages: u64,
+    /// How long the check-outs waited that got a connection; those that found a healthy
+    /// connection idle count as zero.
+    pub wait: Histogram,
+    /// How long connections were in use, from check-out to check-in, resets included.
+    pub usage: Histogram,
+    /// How long it took to open connections.
+    pub connect: Histogram,
     closed: [u64; CloseReason::ALL.len()],
 }
 
 impl Snapshot {
-    pub(crate) fn new(name: &str, levels: Levels, abandoned: u32, totals: &Counters) -> Snapshot {
+    pub(crate) fn new(
+        name: &str,
+        levels: Levels,
+        abandoned: u32,
+        totals: &Counters,
+        uses: Uses,
+    ) -> Snapshot {
         Snapshot {
             name: name.to_owned(),
             max_size: levels.max_size,
@@ -71,22 +101,32 @@ impl Snapshot {
             closing: levels.closing,
             abandoned,
             waiting: levels.waiting,
-            encryption: totals.weakest_protection(),
+            encryption: totals.weakest_encryption(),
             opened: totals.opened(),
             connect_attempts: totals.connect_attempts(),
             connect_failures: totals.connect_failures(),
-            checkouts: totals.checkouts(),
+            checkouts: uses.checkouts,
             timeouts: totals.timeouts(),
-            peeks: totals.peeks(),
+            peeks: uses.peeks,
             pings: totals.pings(),
+            keepalive_pings: totals.keepalive_pings(),
             resets: totals.resets(),
             rolled_back: totals.rolled_back(),
             panics: totals.panics(),
+            left_behind: totals.left_behind(),
+            events_dropped: totals.events_dropped(),
+            slow_checkouts: totals.slow_checkouts(),
+            slow_statements: totals.slow_statements(),
+            held_too_long: totals.held_too_long(),
+            outages: totals.outages(),
+            wait: totals.wait(uses.checkouts),
+            usage: uses.times,
+            connect: totals.connect(),
             closed: totals.closed(),
         }
     }
 
-    /// Returns how many connections were closed, for whatever reason.
+    /// Returns how many connections were closed, for all reasons.
     pub fn closed(&self) -> u64 {
         self.closed.iter().sum()
     }
@@ -96,7 +136,7 @@ impl Snapshot {
         self.closed[reason.index()]
     }
 
-    /// Returns the reasons that occurred, each with its count.
+    /// Returns the close reasons that occurred, each with its count.
     pub fn close_reasons(&self) -> impl Iterator<Item = (CloseReason, u64)> + '_ {
         let all = CloseReason::ALL.iter().map(|reason| (*reason, self.closed_by(*reason)));
         all.filter(|(_, count)| *count > 0)
@@ -108,7 +148,7 @@ impl fmt::Display for Snapshot {
         write!(
             f,
             "{}: open {} of {} (in use {}, idle {}), pending {}, closing {}, waiting {}; \
-             opened {}, closed {}, check-outs {}, time-outs {}, peeks {}, pings {}",
+             opened {}, closed {}, check-outs {}, timeouts {}, peeks {}, pings {}",
             self.name,
             self.open,
             self.max_size,
@@ -124,11 +164,17 @@ impl fmt::Display for Snapshot {
             self.peeks,
             self.pings
         )?;
+        if self.keepalive_pings > 0 {
+            write!(f, ", keepalive pings {}", self.keepalive_pings)?;
+        }
         if let Some(encryption) = self.encryption {
             write!(f, ", encryption {encryption}")?;
         }
         if self.abandoned > 0 {
             write!(f, ", abandoned {}", self.abandoned)?;
+        }
+        if self.events_dropped > 0 {
+            write!(f, ", events dropped {}", self.events_dropped)?;
         }
         for (reason, count) in self.close_reasons() {
             write!(f, ", closed by {reason} {count}")?;

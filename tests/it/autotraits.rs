@@ -1,9 +1,10 @@
-//! What may cross threads, checked when this compiles.
+//! The auto traits of the public types, checked at compile time.
 
 use crate::common::fake::Fake;
 use poolwarden::{
     Builder, CloseReason, ConnectError, ConnectFault, Descriptor, Error, ErrorKind, Foreign,
-    Levels, ManagedConnection, Manager, Pool, PooledConnection, Snapshot, Validation, Words,
+    Levels, ManagedConnection, Manager, Pool, PooledConnection, ServerMessage, Snapshot,
+    Validation,
 };
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
@@ -25,7 +26,7 @@ fn pools_errors_and_snapshots_are_shared_between_threads_and_guards_are_sent() {
     shares::<ConnectError>();
     shares::<Snapshot>();
     shares::<Levels>();
-    shares::<Words>();
+    shares::<ServerMessage>();
     shares::<Descriptor>();
     shares::<(CloseReason, ConnectFault, ErrorKind, Validation)>();
 }

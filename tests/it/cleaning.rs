@@ -1,68 +1,69 @@
-//! What a borrower leaves behind never reaches the next one.
+//! The session state that a borrower leaves never reaches the next one.
 
 use crate::common::books::books;
-use crate::common::fake::{Act, At, Wire};
+use crate::common::fake::{Act, At, Transport};
 use crate::common::gate::Gate;
-use crate::common::{PATIENCE, ask, pool, until, until_waiting};
-use poolwarden::{CloseReason, ConnectFault, Leftovers};
+use crate::common::{LONG_TIMEOUT, pool, start_checkout, until, until_waiting};
+use poolwarden::{CloseReason, ConnectFault, PooledConnection, SessionState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::logs;
 
-const WIRES: [Wire; 4] = [Wire::InProcess, Wire::Hidden, Wire::Unix, Wire::Tcp];
+const TRANSPORTS: [Transport; 4] =
+    [Transport::InProcess, Transport::Hidden, Transport::Unix, Transport::Tcp];
 
 #[test]
-fn what_was_left_behind_is_cleaned_before_the_next_borrower_comes() {
-    for wire in WIRES {
-        let (pool, script) = pool(wire, |knobs| knobs.max_size(1));
-        pool.get().expect("it opens").left = Leftovers::Some;
+fn leftover_session_state_is_reset_before_the_next_check_out() {
+    for transport in TRANSPORTS {
+        let (pool, script) = pool(transport, |options| options.max_size(1));
+        pool.get().expect("it opens").left = SessionState::Dirty;
         let conn = pool.get().expect("it is clean");
-        assert_eq!((conn.number, conn.left), (1, Leftovers::None), "{wire:?}");
+        assert_eq!((conn.number, conn.left), (1, SessionState::Clean), "{transport:?}");
         drop(conn);
-        assert_eq!(script.calls(At::Reset), 1, "one that is clean is not reset");
+        assert_eq!(script.calls(At::Reset), 1, "a clean connection is not reset");
         books(&pool);
     }
 }
 
 #[test]
-fn a_waiter_gets_it_when_it_is_clean_and_not_before() {
-    let (pool, script) = pool(Wire::Hidden, |knobs| knobs.max_size(1));
+fn a_waiter_gets_the_connection_only_after_its_reset() {
+    let (pool, script) = pool(Transport::Hidden, |options| options.max_size(1));
     let mut held = pool.get().expect("it opens");
-    let waiter = ask(&pool, PATIENCE);
+    let waiter = start_checkout(&pool, LONG_TIMEOUT);
     until_waiting(&pool, 1);
     let gate = Gate::shut();
     script.once(At::Reset, Act::Hang(gate.clone()));
-    held.left = Leftovers::Some;
+    held.left = SessionState::Dirty;
     drop(held);
-    gate.until_came(1);
+    gate.wait_for_arrivals(1);
     assert_eq!((pool.snapshot().in_use, pool.snapshot().idle), (1, 0));
     assert!(!waiter.is_finished());
     gate.open();
-    assert_eq!(waiter.connection().left, Leftovers::None);
+    assert_eq!(waiter.connection().left, SessionState::Clean);
     books(&pool);
 }
 
 #[test]
-fn what_cannot_be_cleaned_is_closed_and_replaced() {
-    for act in [Act::Fault(ConnectFault::Other), Act::Panic, Act::Unreadable] {
-        for wire in WIRES {
-            // After our cut a unix socket cannot tell when the server has let go.
+fn a_connection_whose_reset_fails_is_closed_and_replaced() {
+    for act in [Act::Fault(ConnectFault::Other), Act::Panic, Act::Unprintable] {
+        for transport in TRANSPORTS {
+            // After our shutdown a unix socket does not show the server's FIN.
             let grace = Duration::from_millis(50);
-            let (pool, script) = pool(wire, |knobs| knobs.max_size(1).close_grace(grace));
+            let (pool, script) = pool(transport, |options| options.max_size(1).close_grace(grace));
             script.once(At::Reset, act.clone());
-            pool.get().expect("it opens").left = Leftovers::Some;
-            assert_eq!(pool.get().expect("a new one is opened").number, 2, "{act:?} {wire:?}");
-            assert_eq!(pool.snapshot().closed_by(CloseReason::Dirty), 1, "{act:?} {wire:?}");
+            pool.get().expect("it opens").left = SessionState::Dirty;
+            assert_eq!(pool.get().expect("a new one is opened").number, 2, "{act:?} {transport:?}");
+            assert_eq!(pool.snapshot().closed_by(CloseReason::Dirty), 1, "{act:?} {transport:?}");
             books(&pool);
         }
     }
 }
 
 #[test]
-fn an_unanswered_question_is_not_cleaned_but_closed() {
-    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
-    pool.get().expect("it opens").left = Leftovers::Unanswered;
+fn a_connection_with_an_outstanding_reply_is_closed_instead_of_reset() {
+    let (pool, script) = pool(Transport::Tcp, |options| options.max_size(1));
+    pool.get().expect("it opens").left = SessionState::OutOfSync;
     assert_eq!(pool.get().expect("a new one is opened").number, 2);
     assert_eq!(script.calls(At::Reset), 0);
     assert_eq!(pool.snapshot().closed_by(CloseReason::Dirty), 1);
@@ -70,14 +71,14 @@ fn an_unanswered_question_is_not_cleaned_but_closed() {
 }
 
 #[test]
-fn a_reset_that_is_not_answered_in_time_costs_the_connection_and_no_more_time() {
+fn a_reset_without_a_reply_ends_at_its_deadline_and_closes_the_connection() {
     let bound = Duration::from_millis(80);
-    for wire in [Wire::Unix, Wire::Tcp] {
+    for transport in [Transport::Unix, Transport::Tcp] {
         let (pool, script) =
-            pool(wire, |knobs| knobs.max_size(2).ping_timeout(bound).close_grace(bound));
+            pool(transport, |options| options.max_size(2).ping_timeout(bound).close_grace(bound));
         let mut conn = pool.get().expect("it opens");
         script.server().mute();
-        conn.left = Leftovers::Some;
+        conn.left = SessionState::Dirty;
         let began = Instant::now();
         drop(conn);
         let took = began.elapsed();
@@ -88,76 +89,103 @@ fn a_reset_that_is_not_answered_in_time_costs_the_connection_and_no_more_time() 
 }
 
 #[test]
-fn a_reset_answered_too_late_keeps_its_place_until_the_server_lets_go() {
-    let bound = Duration::from_millis(50);
-    let (pool, script) =
-        pool(Wire::Tcp, |knobs| knobs.max_size(1).ping_timeout(bound).close_grace(PATIENCE));
-    let mut conn = pool.get().expect("it opens");
-    conn.left = Leftovers::Some;
-    script.once(At::Reset, Act::Dawdle(4 * bound));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            until(|| script.calls(At::Reset) == 1);
-            // It has answered, and then stops.
-            thread::sleep(bound / 2);
-            script.server().freeze();
-        });
-        drop(conn);
+fn after_a_late_reset_the_permit_is_held_until_the_server_has_closed() {
+    // Enough for the reply on a loaded computer.
+    let bound = Duration::from_millis(500);
+    let (pool, script) = pool(Transport::Tcp, |options| {
+        options.max_size(1).ping_timeout(bound).close_grace(LONG_TIMEOUT)
     });
+    let mut conn = pool.get().expect("it opens");
+    conn.left = SessionState::Dirty;
+    script.once(At::Reset, Act::FreezeAfterReply);
+    let began = Instant::now();
+    drop(conn);
+    assert!(began.elapsed() >= bound);
     assert_eq!(pool.snapshot().closed_by(CloseReason::Dirty), 1);
-    thread::sleep(bound);
+    // Longer than one interval in which the pool looks for the server's FIN.
+    thread::sleep(Duration::from_millis(50));
     assert_eq!((pool.snapshot().closing, script.server().live()), (1, 1));
     books(&pool);
 }
 
 #[test]
-fn a_borrower_that_panics_leaves_nothing_that_is_worth_cleaning() {
-    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
+fn the_connection_of_a_borrower_that_panicked_is_closed_without_a_reset() {
+    let (pool, script) = pool(Transport::Tcp, |options| options.max_size(1));
     let unwind = || {
-        pool.get().expect("it opens").left = Leftovers::Some;
+        pool.get().expect("it opens").left = SessionState::Dirty;
         let mut conn = pool.get().expect("it is clean");
-        conn.left = Leftovers::Some;
+        conn.left = SessionState::Dirty;
         panic!("scripted: the borrower panics");
     };
     catch_unwind(AssertUnwindSafe(unwind)).map(|()| 0).expect_err("it panics");
     assert_eq!(pool.snapshot().closed_by(CloseReason::Panicked), 1);
-    assert_eq!(script.calls(At::Reset), 1, "the first one's only");
+    assert_eq!(script.calls(At::Reset), 1, "only for the first borrower");
     books(&pool);
 }
 
 #[test]
-fn a_thread_that_may_not_block_leaves_the_cleaning_to_another() {
-    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
+fn a_thread_that_may_not_block_leaves_the_reset_to_another_thread() {
+    let (pool, script) = pool(Transport::Tcp, |options| options.max_size(1));
     let mut conn = pool.get().expect("it opens");
     script.always(At::MayBlock, Act::Fault(ConnectFault::Other));
-    conn.left = Leftovers::Some;
+    conn.left = SessionState::Dirty;
     drop(conn);
-    until(|| pool.snapshot().idle == 1);
-    assert_eq!(script.threads(At::Reset), ["poolwarden-clean"]);
+    until!(pool, pool.snapshot().idle == 1);
+    assert_eq!(script.threads(At::Reset), ["poolwarden-reset"]);
     books(&pool);
 }
 
 #[test]
-fn a_connection_that_is_being_cleaned_when_the_pool_closes_is_closed() {
-    let (pool, script) = pool(Wire::Hidden, |knobs| knobs.max_size(1));
+fn a_connection_whose_reset_runs_when_the_pool_closes_is_closed() {
+    let (pool, script) = pool(Transport::Hidden, |options| options.max_size(1));
     let gate = Gate::shut();
     script.once(At::Reset, Act::Hang(gate.clone()));
-    pool.get().expect("it opens").left = Leftovers::Some;
-    gate.until_came(1);
+    pool.get().expect("it opens").left = SessionState::Dirty;
+    gate.wait_for_arrivals(1);
     assert_eq!(pool.close(Duration::from_millis(10)).in_use, 1);
     gate.open();
-    assert_eq!(pool.close(PATIENCE).closed_by(CloseReason::PoolClosed), 1);
+    assert_eq!(pool.close(LONG_TIMEOUT).closed_by(CloseReason::PoolClosed), 1);
     crate::common::books::closed_books(&pool);
 }
 
 #[test]
-fn a_transaction_that_was_rolled_back_is_told_with_its_borrowers_place() {
+fn the_warning_about_a_rolled_back_transaction_names_the_check_outs_source_line() {
     let log = logs::mark();
-    let (pool, _) = pool(Wire::Tcp, |knobs| knobs.name("a forgotten commit"));
-    pool.get().expect("it opens").left = Leftovers::Some;
-    until(|| pool.snapshot().idle == 1);
+    let (pool, _) = pool(Transport::Tcp, |options| options.name("a forgotten commit"));
+    pool.get().expect("it opens").left = SessionState::Dirty;
+    until!(pool, pool.snapshot().idle == 1);
     let lines = log.records_of("pool", "a forgotten commit");
-    let told = lines.iter().find(|line| line.level == log::Level::Warn).expect("a warning");
-    assert!(told.message.contains("cleaning.rs:"), "{}", told.message);
+    let warning = lines.iter().find(|line| line.level == log::Level::Warn).expect("a warning");
+    assert!(warning.message.contains("cleaning.rs:"), "{}", warning.message);
     books(&pool);
+}
+
+#[test]
+fn check_in_waits_for_a_running_cancel_request_and_closes_the_connection_if_it_does_not_end() {
+    for ends_in_time in [true, false] {
+        let timeout = if ends_in_time { LONG_TIMEOUT } else { Duration::from_millis(50) };
+        let (pool, script) =
+            pool(Transport::Tcp, |options| options.max_size(1).ping_timeout(timeout));
+        script.set_cancellable();
+        let gate = Gate::shut();
+        script.once(At::Cancel, Act::Hang(gate.clone()));
+        let conn = pool.get().expect("it opens");
+        let handle = PooledConnection::cancel_handle(&conn);
+        thread::scope(|scope| {
+            scope.spawn(move || handle.cancel());
+            gate.wait_for_arrivals(1);
+            if ends_in_time {
+                scope.spawn(|| gate.open());
+            }
+            // The request could cancel the next borrower's statement.
+            drop(conn);
+            gate.open();
+        });
+        until!(pool, pool.snapshot().in_use == 0);
+        let end = pool.snapshot();
+        let discarded = u64::from(!ends_in_time);
+        assert_eq!(end.closed_by(CloseReason::Dirty), discarded, "{end}");
+        assert_eq!((end.closed(), script.calls(At::Ping)), (discarded, usize::from(ends_in_time)));
+        books(&pool);
+    }
 }

@@ -1,83 +1,87 @@
-//! The knobs: what is refused when a pool is built, and in which words.
+//! The options: which values are refused when a pool is built, and the error texts.
 
 use crate::common::books::books;
-use crate::common::fake::{At, Fake, Wire};
+use crate::common::fake::{At, Fake, Transport};
 use crate::common::pool;
 use poolwarden::{Builder, ErrorKind, Pool};
 use std::time::Duration;
 
-/// What `build` and `manager` say to these knobs.
-fn refusal(turn: impl Fn(Builder<Fake>) -> Builder<Fake>) -> String {
-    let (driver, script) = Fake::new(Wire::InProcess);
-    let error = turn(Pool::builder()).build(driver).expect_err("the knobs make no sense");
+/// Returns the text of the error of `build` and `manager` with these options.
+fn config_error(configure: impl Fn(Builder<Fake>) -> Builder<Fake>) -> String {
+    let (driver, script) = Fake::new(Transport::InProcess);
+    let error = configure(Pool::builder()).build(driver).expect_err("the options are invalid");
     assert_eq!((error.kind(), script.calls(At::Connect)), (ErrorKind::Config, 0));
-    let (driver, _) = Fake::new(Wire::InProcess);
-    let same = turn(Pool::builder()).manager(driver).expect_err("nor for a manager");
+    let (driver, _) = Fake::new(Transport::InProcess);
+    let same = configure(Pool::builder()).manager(driver).expect_err("invalid for a manager too");
     assert_eq!(same.to_string(), error.to_string());
-    error.to_string()
+    let text = error.to_string();
+    text.strip_prefix("pool fake:1: ").expect("the pool's name").to_owned()
 }
 
 #[test]
-fn a_pool_of_nothing_is_refused() {
-    assert!(refusal(|knobs| knobs.max_size(0)).starts_with("max_size is 0"));
+fn a_max_size_of_zero_is_rejected() {
+    assert!(
+        config_error(|options| options.max_size(0))
+            .starts_with("max_size must be at least 1, not 0")
+    );
 }
 
 #[test]
-fn more_idle_connections_than_connections_are_refused_naming_both_knobs() {
-    let text = refusal(|knobs| knobs.max_size(5).min_idle(8));
+fn a_min_idle_above_max_size_is_refused_naming_both_options() {
+    let text = config_error(|options| options.max_size(5).min_idle(8));
     assert_eq!(text, "min_idle 8 exceeds max_size 5");
 }
 
 #[test]
-fn a_knob_out_of_range_is_refused_with_its_value() {
-    let (never, ages) = (Duration::ZERO, Duration::from_secs(400 * 24 * 3600));
-    let refusals = [
-        ("checkout_timeout 0ns", refusal(|knobs| knobs.checkout_timeout(never))),
-        ("connect_timeout 0ns", refusal(|knobs| knobs.connect_timeout(never))),
-        ("max_lifetime 34560000s", refusal(|knobs| knobs.max_lifetime(ages))),
-        ("idle_timeout 0ns", refusal(|knobs| knobs.idle_timeout(never))),
-        ("ping_timeout 0ns", refusal(|knobs| knobs.ping_timeout(never))),
-        ("close_grace 34560000s", refusal(|knobs| knobs.close_grace(ages))),
-        ("lifetime_jitter 1", refusal(|knobs| knobs.lifetime_jitter(1.0))),
-        ("lifetime_jitter -0.1", refusal(|knobs| knobs.lifetime_jitter(-0.1))),
-        ("row_limit is 0", refusal(|knobs| knobs.row_limit(0))),
-        ("max_waiting is 0", refusal(|knobs| knobs.max_waiting(0))),
+fn an_option_out_of_range_is_rejected_with_its_value() {
+    let (zero, too_long) = (Duration::ZERO, Duration::from_secs(400 * 24 * 3600));
+    let errors = [
+        ("checkout_timeout 0ns", config_error(|options| options.checkout_timeout(zero))),
+        ("connect_timeout 0ns", config_error(|options| options.connect_timeout(zero))),
+        ("max_lifetime 34560000s", config_error(|options| options.max_lifetime(too_long))),
+        ("idle_timeout 0ns", config_error(|options| options.idle_timeout(zero))),
+        ("ping_timeout 0ns", config_error(|options| options.ping_timeout(zero))),
+        ("close_grace 34560000s", config_error(|options| options.close_grace(too_long))),
+        ("lifetime_jitter 1", config_error(|options| options.lifetime_jitter(1.0))),
+        ("lifetime_jitter -0.1", config_error(|options| options.lifetime_jitter(-0.1))),
+        ("row_limit must be at least 1, not 0", config_error(|options| options.row_limit(0))),
+        ("max_waiting must be at least 1, not 0", config_error(|options| options.max_waiting(0))),
     ];
-    for (beginning, text) in refusals {
+    for (beginning, text) in errors {
         assert!(text.starts_with(beginning), "{text}");
     }
 }
 
 #[test]
-fn time_outs_that_contradict_one_another_are_refused() {
-    let text = refusal(|knobs| knobs.ping_timeout(Duration::from_secs(60)));
+fn timeouts_that_contradict_each_other_are_rejected() {
+    let text = config_error(|options| options.ping_timeout(Duration::from_secs(60)));
     assert!(text.contains("ping_timeout 60s exceeds checkout_timeout 30s"), "{text}");
     let (idle, life) = (Duration::from_secs(50), Duration::from_secs(40));
-    let text = refusal(|knobs| knobs.idle_timeout(idle).max_lifetime(life));
+    let text = config_error(|options| options.idle_timeout(idle).max_lifetime(life));
     assert!(text.contains("idle_timeout 50s exceeds max_lifetime 40s"), "{text}");
 }
 
 #[test]
-fn every_limit_that_may_be_off_can_be_switched_off() {
-    let (pool, _) = pool(Wire::Tcp, |knobs| {
-        let knobs = knobs.max_lifetime(None).idle_timeout(None).ping_after(None);
-        knobs.row_limit(None).max_waiting(None)
+fn every_optional_limit_can_be_switched_off() {
+    let (pool, _) = pool(Transport::Tcp, |options| {
+        let options = options.max_lifetime(None).idle_timeout(None).ping_after(None);
+        options.row_limit(None).max_waiting(None)
     });
     drop(pool.get().expect("it opens"));
     books(&pool);
 }
 
 #[test]
-fn a_pool_is_called_what_it_was_named_or_what_its_driver_says() {
-    let (named, _) = pool(Wire::Tcp, |knobs| knobs.name("orders"));
-    let (unnamed, _) = pool(Wire::Tcp, |knobs| knobs);
+fn a_pool_has_the_name_it_was_given_or_its_drivers_label() {
+    let (named, _) = pool(Transport::Tcp, |options| options.name("orders"));
+    let (unnamed, _) = pool(Transport::Tcp, |options| options);
     assert_eq!((named.name(), unnamed.name()), ("orders", "fake:1"));
     assert_eq!(named.snapshot().name, "orders");
 }
 
 #[test]
-fn what_is_not_set_has_its_documented_default() {
-    let (driver, _) = Fake::new(Wire::Tcp);
+fn an_option_that_is_not_set_has_its_documented_default() {
+    let (driver, _) = Fake::new(Transport::Tcp);
     let pool = Pool::builder().build_lazy(driver).expect("the defaults agree");
     assert_eq!(pool.snapshot().max_size, poolwarden::config::DEFAULT_MAX_SIZE);
     books(&pool);

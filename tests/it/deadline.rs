@@ -1,32 +1,32 @@
-//! A deadline is a deadline, whatever hangs; and never early.
+//! Every call returns by its deadline, whatever hangs, and no timeout is early.
 
 use crate::common::books::books;
-use crate::common::fake::{Act, At, Wire};
+use crate::common::fake::{Act, At, Transport};
 use crate::common::gate::Gate;
-use crate::common::{PATIENCE, ask, idle, pool, until};
+use crate::common::{LONG_TIMEOUT, idle, pool, start_checkout, until};
 use poolwarden::{CloseReason, ConnectFault, ErrorKind, Phase, PooledConnection};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::wait::within;
 
-/// What a loaded computer may add.
+/// The delay that a loaded computer may add.
 const SLACK: Duration = Duration::from_secs(2);
 
 #[test]
-fn a_connect_that_hangs_holds_no_caller_beyond_its_deadline_and_the_late_one_serves_the_next() {
-    for wire in [Wire::Hidden, Wire::Tcp] {
-        let (pool, script) = pool(wire, |knobs| knobs.max_size(1));
+fn a_hanging_connect_holds_no_caller_beyond_its_deadline_and_its_connection_serves_the_next() {
+    for transport in [Transport::Hidden, Transport::Tcp] {
+        let (pool, script) = pool(transport, |options| options.max_size(1));
         let gate = Gate::shut();
         script.once(At::Connect, Act::Hang(gate.clone()));
         let timeout = Duration::from_millis(120);
-        let (outcome, took) = ask(&pool, timeout).outcome();
+        let (outcome, took) = start_checkout(&pool, timeout).outcome();
         let error = outcome.expect_err("the server does not answer");
         assert!(took >= timeout && took < timeout + SLACK, "{took:?}");
         assert_eq!(error.kind(), ErrorKind::CheckoutTimeout);
         let text = error.to_string();
-        assert!(text.contains("waiting for the server in the handshake"), "{text}");
+        assert!(text.contains("during the handshake"), "{text}");
         assert_eq!(pool.snapshot().pending, 1);
-        let next = ask(&pool, PATIENCE);
+        let next = start_checkout(&pool, LONG_TIMEOUT);
         gate.open();
         assert_eq!(next.connection().number, 1);
         assert_eq!(script.calls(At::Connect), 1);
@@ -35,97 +35,96 @@ fn a_connect_that_hangs_holds_no_caller_beyond_its_deadline_and_the_late_one_ser
 }
 
 #[test]
-fn a_connect_that_comes_while_nobody_waits_any_more_is_kept_for_the_next_caller() {
-    let (pool, script) = pool(Wire::Tcp, |knobs| knobs);
+fn a_connect_that_succeeds_after_its_caller_left_is_kept_for_the_next_caller() {
+    let (pool, script) = pool(Transport::Tcp, |options| options);
     let gate = Gate::shut();
     script.once(At::Connect, Act::Hang(gate.clone()));
     pool.get_timeout(Duration::from_millis(1)).expect_err("it takes longer");
     gate.open();
-    until(|| pool.snapshot().idle == 1);
+    until!(pool, pool.snapshot().idle == 1);
     assert_eq!((pool.get().expect("it is idle").number, script.calls(At::Connect)), (1, 1));
     books(&pool);
 }
 
 #[test]
-fn the_whole_connect_has_one_deadline_and_its_error_says_how_far_it_had_come() {
+fn the_whole_connect_has_one_deadline_and_its_error_names_the_phase() {
     let bound = Duration::from_millis(150);
-    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.connect_timeout(bound));
+    let (pool, script) = pool(Transport::Tcp, |options| options.connect_timeout(bound));
     script.server().freeze();
-    let (outcome, took) = ask(&pool, PATIENCE).outcome();
+    let (outcome, took) = start_checkout(&pool, LONG_TIMEOUT).outcome();
     let error = outcome.expect_err("the server does not answer");
     assert!(took >= bound && took < bound + SLACK, "{took:?}");
     let cause = error.connect_error().expect("a cause");
     assert_eq!((cause.fault(), cause.phase()), (ConnectFault::TimedOut, Some(Phase::Handshaking)));
-    assert!(cause.to_string().contains("timed out while waiting for the server"), "{cause}");
+    assert!(cause.to_string().contains("timed out (during the handshake, after "), "{cause}");
     books(&pool);
 }
 
 #[test]
-fn a_driver_that_cannot_be_stopped_keeps_its_place_and_no_caller() {
-    let (pool, script) =
-        pool(Wire::Hidden, |knobs| knobs.max_size(1).connect_timeout(Duration::from_millis(20)));
+fn a_connect_that_cannot_be_aborted_keeps_its_permit_but_delays_no_caller() {
+    let (pool, script) = pool(Transport::Hidden, |options| {
+        options.max_size(1).connect_timeout(Duration::from_millis(20))
+    });
     let gate = Gate::shut();
     script.once(At::Connect, Act::Hang(gate.clone()));
     let timeout = Duration::from_millis(60);
-    let (outcome, took) = ask(&pool, timeout).outcome();
+    let (outcome, took) = start_checkout(&pool, timeout).outcome();
     assert_eq!(outcome.expect_err("it hangs").kind(), ErrorKind::CheckoutTimeout);
     assert!(took >= timeout && took < timeout + SLACK, "{took:?}");
     gate.open();
-    // What came after its time is not used.
-    until(|| pool.snapshot().connect_failures == 1);
+    // A connection that came after its deadline is not used.
+    until!(pool, pool.snapshot().connect_failures == 1);
     assert_eq!(pool.snapshot().opened, 0);
     books(&pool);
 }
 
 #[test]
 fn a_row_of_frozen_idle_connections_costs_one_ping_timeout() {
-    // So long that the new connection is not due for a ping on its way to us.
+    // So long that the new connection is not due for a ping before its hand-over.
     let bound = Duration::from_millis(250);
-    for wire in [Wire::Hidden, Wire::Unix, Wire::Tcp] {
+    for transport in [Transport::Hidden, Transport::Unix, Transport::Tcp] {
         let (pool, script) =
-            pool(wire, |knobs| knobs.max_size(12).ping_after(bound).ping_timeout(bound));
+            pool(transport, |options| options.max_size(12).ping_after(bound).ping_timeout(bound));
         idle(&pool, 6);
         thread::sleep(bound);
         let gate = Gate::shut();
-        match wire {
-            Wire::Hidden => script.always(At::Ping, Act::Hang(gate.clone())),
+        match transport {
+            Transport::Hidden => script.always(At::Ping, Act::Hang(gate.clone())),
             _ => script.server().mute(),
         }
-        let (outcome, took) = ask(&pool, PATIENCE).outcome();
-        assert_eq!(outcome.expect("a new one is opened").number, 7, "{wire:?}");
-        assert_eq!(script.calls(At::Ping), 1, "{wire:?}");
+        let (outcome, took) = start_checkout(&pool, LONG_TIMEOUT).outcome();
+        assert_eq!(outcome.expect("a new one is opened").number, 7, "{transport:?}");
+        assert_eq!(script.calls(At::Ping), 1, "{transport:?}");
         assert!(took >= bound && took < bound + SLACK, "{took:?}");
-        let now = pool.snapshot();
-        let ends = (now.closed_by(CloseReason::PingTimeout), now.closed_by(CloseReason::Condemned));
-        assert_eq!(ends.1, 5, "{wire:?}");
+        until!(pool, pool.snapshot().closed_by(CloseReason::SiblingPingTimeout) == 5);
         gate.open();
         books(&pool);
-        assert_eq!(pool.snapshot().closed_by(CloseReason::PingTimeout), 1, "{wire:?}");
+        assert_eq!(pool.snapshot().closed_by(CloseReason::PingTimeout), 1, "{transport:?}");
     }
 }
 
 #[test]
-fn a_ping_cut_off_at_the_callers_own_deadline_condemns_nobody() {
+fn a_ping_ended_by_the_callers_own_deadline_rules_out_no_other_connection() {
     let timeout = Duration::from_millis(60);
-    for wire in [Wire::Hidden, Wire::Tcp] {
-        let (pool, script) = pool(wire, |knobs| {
-            knobs.max_size(3).ping_after(Duration::from_millis(1)).ping_timeout(PATIENCE)
+    for transport in [Transport::Hidden, Transport::Tcp] {
+        let (pool, script) = pool(transport, |options| {
+            options.max_size(3).ping_after(Duration::from_millis(1)).ping_timeout(LONG_TIMEOUT)
         });
         idle(&pool, 3);
         thread::sleep(Duration::from_millis(2));
         let gate = Gate::shut();
-        match wire {
-            Wire::Hidden => script.once(At::Ping, Act::Hang(gate.clone())),
+        match transport {
+            Transport::Hidden => script.once(At::Ping, Act::Hang(gate.clone())),
             _ => script.server().mute(),
         }
-        let (outcome, took) = ask(&pool, timeout).outcome();
-        let error = outcome.expect_err("the ping takes all its time");
+        let (outcome, took) = start_checkout(&pool, timeout).outcome();
+        let error = outcome.expect_err("the ping uses up the timeout");
         assert!(took >= timeout && took < timeout + SLACK, "{took:?}");
         assert!(error.to_string().contains("did not answer its ping"), "{error}");
         gate.open();
-        script.heal();
-        assert!(pool.get().expect("a sibling is idle").number <= 3);
-        assert_eq!(pool.snapshot().closed_by(CloseReason::Condemned), 0);
+        script.clear();
+        assert!(pool.get().expect("another one is idle").number <= 3);
+        assert_eq!(pool.snapshot().closed_by(CloseReason::SiblingPingTimeout), 0);
         books(&pool);
     }
 }
@@ -133,11 +132,12 @@ fn a_ping_cut_off_at_the_callers_own_deadline_condemns_nobody() {
 #[test]
 fn a_ping_answered_after_its_deadline_does_not_count() {
     let bound = Duration::from_millis(50);
-    let (pool, script) =
-        pool(Wire::Tcp, |knobs| knobs.ping_after(Duration::from_millis(1)).ping_timeout(bound));
+    let (pool, script) = pool(Transport::Tcp, |options| {
+        options.ping_after(Duration::from_millis(1)).ping_timeout(bound)
+    });
     idle(&pool, 1);
     thread::sleep(Duration::from_millis(2));
-    script.once(At::Ping, Act::Dawdle(4 * bound));
+    script.once(At::Ping, Act::ReturnLate(4 * bound));
     // Its socket was shut down at the deadline.
     assert_eq!(pool.get().expect("a new one is opened").number, 2);
     assert_eq!(pool.snapshot().closed_by(CloseReason::PingTimeout), 1);
@@ -145,17 +145,17 @@ fn a_ping_answered_after_its_deadline_does_not_count() {
 }
 
 #[test]
-fn a_suspicion_ends_with_the_first_answer() {
-    let (pool, script) = pool(Wire::Tcp, |knobs| {
-        knobs.ping_after(Duration::from_millis(1)).ping_timeout(Duration::from_millis(50))
+fn a_connection_in_use_during_a_ping_timeout_is_pinged_before_its_next_use_and_kept() {
+    let (pool, script) = pool(Transport::Tcp, |options| {
+        options.ping_after(Duration::from_millis(1)).ping_timeout(Duration::from_millis(50))
     });
     let held = pool.get().expect("it opens");
     idle(&pool, 1);
     thread::sleep(Duration::from_millis(2));
     script.server().mute();
     let new = pool.get().expect("a new one is opened");
-    script.heal();
-    // In use while its sibling was found silent: pinged, not condemned.
+    script.clear();
+    // In use while the ping of another timed out: pinged, not closed.
     let number = held.number;
     drop(held);
     let before = script.calls(At::Ping);
@@ -166,77 +166,79 @@ fn a_suspicion_ends_with_the_first_answer() {
 }
 
 #[test]
-fn a_drop_that_hangs_holds_up_neither_its_owner_nor_another_pool() {
-    let (frozen, script) = pool(Wire::Tcp, |knobs| knobs.max_size(10));
-    let (sound, _) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
+fn a_hanging_drop_delays_neither_its_caller_nor_another_pool() {
+    let (frozen, script) = pool(Transport::Tcp, |options| options.max_size(10));
+    let (other, _) = pool(Transport::Tcp, |options| options.max_size(1));
     let held: Vec<_> = (0..10).map(|_| frozen.get().expect("it opens")).collect();
-    script.always(At::Drop, Act::Farewell);
+    script.always(At::Drop, Act::GracefulClose);
     script.server().freeze();
-    let give_up = || held.into_iter().for_each(PooledConnection::discard);
-    within(SLACK, give_up);
+    let discard_all = || held.into_iter().for_each(PooledConnection::discard);
+    within(SLACK, discard_all);
     for _ in 0..3 {
-        PooledConnection::discard(sound.get_timeout(SLACK).expect("its place is free at once"));
+        PooledConnection::discard(
+            other.get_timeout(SLACK).expect("its permit is released immediately"),
+        );
     }
-    books(&sound);
+    books(&other);
     books(&frozen);
 }
 
 #[test]
-fn a_drop_that_cannot_be_cut_holds_up_nobody_elses_closing() {
-    for wire in [Wire::InProcess, Wire::Hidden] {
-        let (stuck, script) = pool(wire, |knobs| knobs.max_size(2));
-        let (sound, _) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
+fn a_drop_that_cannot_be_aborted_delays_no_other_close() {
+    for transport in [Transport::InProcess, Transport::Hidden] {
+        let (stuck, script) = pool(transport, |options| options.max_size(2));
+        let (other, _) = pool(Transport::Tcp, |options| options.max_size(1));
         let gate = Gate::shut();
         script.once(At::Drop, Act::Hang(gate.clone()));
         PooledConnection::discard(stuck.get().expect("it opens"));
-        gate.until_came(1);
+        gate.wait_for_arrivals(1);
         for _ in 0..3 {
-            let conn = sound.get_timeout(SLACK).expect("its place is free at once");
+            let conn = other.get_timeout(SLACK).expect("its permit is released immediately");
             PooledConnection::discard(conn);
         }
-        drop(stuck.get_timeout(SLACK).expect("there is a second place"));
+        drop(stuck.get_timeout(SLACK).expect("there is a second permit"));
         assert_eq!(stuck.snapshot().closing, 1);
         gate.open();
-        books(&sound);
+        books(&other);
         books(&stuck);
     }
 }
 
 #[test]
-fn a_drop_that_hangs_although_it_was_cut_is_left_behind() {
-    let (stuck, script) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
-    let (sound, _) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
+fn a_drop_that_hangs_after_the_socket_was_shut_down_is_left_behind() {
+    let (stuck, script) = pool(Transport::Tcp, |options| options.max_size(1));
+    let (other, _) = pool(Transport::Tcp, |options| options.max_size(1));
     let gate = Gate::shut();
     script.always(At::Drop, Act::Hang(gate.clone()));
     for hung in 1..4 {
-        // The server has let go of the one before, so that there is a place.
-        PooledConnection::discard(stuck.get_timeout(SLACK).expect("its place is free"));
-        gate.until_came(hung);
-        let conn = sound.get_timeout(SLACK).expect("its place is free at once");
+        // The server has closed the previous one, so that a permit is free.
+        PooledConnection::discard(stuck.get_timeout(SLACK).expect("its permit is released"));
+        gate.wait_for_arrivals(hung);
+        let conn = other.get_timeout(SLACK).expect("its permit is released immediately");
         PooledConnection::discard(conn);
     }
     gate.open();
-    books(&sound);
+    books(&other);
     books(&stuck);
 }
 
 #[test]
-fn a_time_out_of_nothing_comes_back_at_once_and_one_without_end_waits() {
-    let (pool, _) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
+fn a_zero_timeout_returns_immediately_and_an_infinite_one_waits() {
+    let (pool, _) = pool(Transport::Tcp, |options| options.max_size(1));
     let held = pool.get().expect("it opens");
-    let (outcome, took) = ask(&pool, Duration::ZERO).outcome();
+    let (outcome, took) = start_checkout(&pool, Duration::ZERO).outcome();
     assert_eq!(outcome.expect_err("none is idle").kind(), ErrorKind::CheckoutTimeout);
     assert!(took < SLACK, "{took:?}");
-    let endless = ask(&pool, Duration::MAX);
-    until(|| pool.snapshot().waiting == 1);
+    let infinite = start_checkout(&pool, Duration::MAX);
+    until!(pool, pool.snapshot().waiting == 1);
     drop(held);
-    drop(endless.connection());
+    drop(infinite.connection());
     books(&pool);
 }
 
 #[test]
-fn no_time_out_is_early_under_load() {
-    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_size(1));
+fn no_timeout_is_early_under_load() {
+    let (pool, script) = pool(Transport::Tcp, |options| options.max_size(1));
     script.server().freeze();
     let timeout = Duration::from_millis(35);
     thread::scope(|scope| {

@@ -1,28 +1,39 @@
 //! Any r2d2 manager as a driver of our own pool.
 
-use crate::common::PATIENCE;
+use crate::common::LONG_TIMEOUT;
 use crate::common::books::books;
-use crate::common::fake::{Act, At, Fake, FakeManager, ManagerError, Script, Wire};
+use crate::common::fake::{Act, At, Fake, FakeManager, ManagerError, Script, Transport};
 use crate::common::gate::Gate;
 use crate::common::until;
 use poolwarden::{
-    Builder, CloseReason, ConnectFault, ErrorKind, Foreign, Manager, Pool, PooledConnection,
+    Builder, CloseReason, ConnectFault, ErrorKind, Foreign, Manager, Pool, PooledConnection, Reset,
+    ResetOutcome, Validation,
 };
 use std::error::Error as _;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-type Knobs = Builder<Foreign<FakeManager>>;
+type PoolOptions = Builder<Foreign<FakeManager>>;
 
-fn pool(turn: impl FnOnce(Knobs) -> Knobs) -> (Pool<Foreign<FakeManager>>, Script) {
+fn pool(
+    configure: impl FnOnce(PoolOptions) -> PoolOptions,
+) -> (Pool<Foreign<FakeManager>>, Script) {
+    pool_over(configure, |driver| driver)
+}
+
+fn pool_over(
+    configure: impl FnOnce(PoolOptions) -> PoolOptions,
+    driver: impl FnOnce(Foreign<FakeManager>) -> Foreign<FakeManager>,
+) -> (Pool<Foreign<FakeManager>>, Script) {
     let (manager, script) = FakeManager::new();
-    let knobs = turn(Pool::builder().checkout_timeout(PATIENCE));
-    (knobs.build_lazy(Foreign::new(manager)).expect("the knobs agree"), script)
+    let options = configure(Pool::builder().checkout_timeout(LONG_TIMEOUT));
+    (options.build_lazy(driver(Foreign::new(manager))).expect("the options agree"), script)
 }
 
 #[test]
-fn it_is_validated_at_every_check_out_but_the_first_on_a_thread_that_may_be_left_behind() {
-    let (pool, script) = pool(|knobs| knobs.max_size(1));
+fn a_foreign_connection_is_validated_on_a_helper_thread_at_every_check_out_but_the_first() {
+    let (pool, script) = pool(|options| options.max_size(1));
     (0..4).for_each(|_| drop(pool.get().expect("it is valid")));
     assert_eq!(script.threads(At::Ping), ["poolwarden-ping"; 3]);
     assert_eq!((script.calls(At::Connect), script.calls(At::IsBroken)), (1, 4));
@@ -30,8 +41,8 @@ fn it_is_validated_at_every_check_out_but_the_first_on_a_thread_that_may_be_left
 }
 
 #[test]
-fn what_its_manager_calls_broken_or_invalid_is_closed() {
-    let (pool, script) = pool(|knobs| knobs.max_size(1));
+fn a_connection_that_its_manager_calls_broken_or_invalid_is_closed() {
+    let (pool, script) = pool(|options| options.max_size(1));
     let mut conn = pool.get().expect("it opens");
     conn.broken = true;
     drop(conn);
@@ -46,7 +57,7 @@ fn what_its_manager_calls_broken_or_invalid_is_closed() {
 #[test]
 fn a_validation_that_hangs_costs_no_more_than_ping_timeout_and_no_slot() {
     let bound = Duration::from_millis(100);
-    let (pool, script) = pool(|knobs| knobs.max_size(2).ping_timeout(bound));
+    let (pool, script) = pool(|options| options.max_size(2).ping_timeout(bound));
     drop(pool.get().expect("it opens"));
     let gate = Gate::shut();
     script.once(At::Ping, Act::Hang(gate.clone()));
@@ -54,36 +65,36 @@ fn a_validation_that_hangs_costs_no_more_than_ping_timeout_and_no_slot() {
     let conn = pool.get().expect("a new one is opened");
     let took = began.elapsed();
     assert!(conn.number == 2 && took >= bound && took < Duration::from_secs(3), "{took:?}");
-    // It keeps its place until the manager has come back.
+    // It keeps its permit until the manager's method returns.
     let now = pool.snapshot();
     assert_eq!((now.open, now.closing), (1, 1));
     gate.open();
-    until(|| pool.snapshot().closed_by(CloseReason::PingTimeout) == 1);
+    until!(pool, pool.snapshot().closed_by(CloseReason::PingTimeout) == 1);
     drop(conn);
     books(&pool);
 }
 
-/// The answer comes at the very instant at which nobody waits for it any more.
+/// The reply comes at the very instant at which the caller stops waiting for it.
 #[test]
-fn a_validation_that_comes_back_at_its_deadline_is_either_in_time_or_a_time_out() {
+fn a_validation_that_ends_at_its_deadline_is_either_in_time_or_a_timeout() {
     let bound = Duration::from_millis(3);
-    let (pool, script) = pool(|knobs| knobs.max_size(4).ping_timeout(bound));
+    let (pool, script) = pool(|options| options.max_size(4).ping_timeout(bound));
     for round in 0..100 {
         drop(pool.get().expect("it opens"));
         script.once(At::Ping, Act::Sleep(Duration::from_micros(2_600 + 6 * round)));
-        drop(pool.get().expect("this one or another"));
+        drop(pool.get().expect("the same or a new connection"));
     }
     books(&pool);
     let ends: Vec<_> = pool.snapshot().close_reasons().map(|(reason, _)| reason).collect();
-    let expected = [CloseReason::PingTimeout, CloseReason::Condemned];
+    let expected = [CloseReason::PingTimeout, CloseReason::SiblingPingTimeout];
     assert!(ends.iter().all(|reason| expected.contains(reason)), "{ends:?}");
 }
 
 #[test]
-fn its_error_is_the_source_of_ours() {
-    let (pool, script) = pool(|knobs| knobs);
+fn the_managers_error_is_the_source_of_ours() {
+    let (pool, script) = pool(|options| options);
     script.once(At::Connect, Act::Fault(ConnectFault::Refused));
-    let error = pool.get().expect_err("its manager fails");
+    let error = pool.get().expect_err("the manager fails");
     assert_eq!(error.connect_error().map(|e| e.fault()), Some(ConnectFault::Other));
     let source = error.source().and_then(|cause| cause.downcast_ref::<ManagerError>());
     assert_eq!(source, Some(&ManagerError));
@@ -92,7 +103,7 @@ fn its_error_is_the_source_of_ours() {
 
 #[test]
 fn a_connect_that_hangs_holds_no_caller_beyond_its_deadline() {
-    let (pool, script) = pool(|knobs| knobs.max_size(1));
+    let (pool, script) = pool(|options| options.max_size(1));
     let gate = Gate::shut();
     script.once(At::Connect, Act::Hang(gate.clone()));
     let timeout = Duration::from_millis(50);
@@ -101,14 +112,14 @@ fn a_connect_that_hangs_holds_no_caller_beyond_its_deadline() {
     assert!(began.elapsed() >= timeout && began.elapsed() < Duration::from_secs(3));
     assert_eq!(error.kind(), ErrorKind::CheckoutTimeout);
     gate.open();
-    assert_eq!(pool.get().expect("it came late").number, 1);
+    assert_eq!(pool.get().expect("it was opened late").number, 1);
     books(&pool);
 }
 
 #[test]
-fn a_panic_of_its_manager_costs_no_slot() {
+fn a_panic_of_the_manager_costs_no_slot() {
     for at in [At::Connect, At::Ping, At::IsBroken, At::Drop] {
-        let (pool, script) = pool(|knobs| knobs.max_size(1));
+        let (pool, script) = pool(|options| options.max_size(1));
         if at != At::Connect {
             drop(pool.get().expect("it opens"));
         }
@@ -122,14 +133,100 @@ fn a_panic_of_its_manager_costs_no_slot() {
 
 #[test]
 fn the_pool_is_named_after_its_manager() {
-    let (pool, _) = pool(|knobs| knobs);
+    let (pool, _) = pool(|options| options);
     assert_eq!(pool.name(), "r2d2 FakeManager");
     books(&pool);
 }
 
 #[test]
+fn a_label_names_the_pool_and_is_in_its_errors() {
+    let (pool, script) = pool_over(|options| options, |driver| driver.with_label("cache of app"));
+    assert_eq!(pool.name(), "cache of app");
+    script.once(At::Connect, Act::Fault(ConnectFault::Refused));
+    let error = pool.get().expect_err("the manager fails").to_string();
+    assert!(error.starts_with("pool cache of app: "), "{error}");
+    assert!(format!("{:?}", pool.driver()).contains("cache of app"));
+    books(&pool);
+}
+
+#[test]
+fn a_connection_in_this_process_is_pinged_only_if_always_asked_for_and_without_a_helper() {
+    let (quiet, script) = pool_over(|options| options.max_size(1), Foreign::in_process);
+    (0..4).for_each(|_| drop(quiet.get().expect("it is valid")));
+    assert_eq!((script.calls(At::Ping), script.calls(At::IsBroken)), (0, 4));
+    books(&quiet);
+    let always = |options: PoolOptions| options.max_size(1).validation(Validation::AlwaysPing);
+    let (pinged, script) = pool_over(always, Foreign::in_process);
+    (0..4).for_each(|_| drop(pinged.get().expect("it is valid")));
+    let own = thread::current().name().expect("a test's thread has a name").to_owned();
+    assert_eq!(script.threads(At::Ping), [own.as_str(); 3]);
+    books(&pinged);
+}
+
+type Calls = Arc<Mutex<Vec<String>>>;
+
+/// A pool whose reset records the threads that it runs on, and fails if `broken` is set.
+fn pool_with_reset(
+    reset: Reset,
+    access: impl FnOnce(Foreign<FakeManager>) -> Foreign<FakeManager>,
+) -> (Pool<Foreign<FakeManager>>, Calls) {
+    let calls = Calls::default();
+    let recorder = Arc::clone(&calls);
+    let (pool, _script) = pool_over(
+        |options| options.max_size(1).reset(reset),
+        |driver| {
+            access(driver).with_reset(move |connection| {
+                let name = thread::current().name().unwrap_or_default().to_owned();
+                recorder.lock().expect("no panic").push(name);
+                match connection.number {
+                    1 => Ok(ResetOutcome { rolled_back: true, ..ResetOutcome::default() }),
+                    _ => Err("no answer".into()),
+                }
+            })
+        },
+    );
+    (pool, calls)
+}
+
+#[test]
+fn a_reset_runs_after_a_mutable_borrow_only_and_its_error_closes_the_connection() {
+    let (pool, calls) = pool_with_reset(Reset::Auto, Foreign::in_process);
+    let reads = || pool.get().expect("it opens").number;
+    let writes = || pool.get().expect("it opens").broken = false;
+    assert_eq!(reads(), 1);
+    assert!(calls.lock().expect("no panic").is_empty());
+    writes();
+    let own = thread::current().name().expect("a test's thread has a name").to_owned();
+    assert_eq!(*calls.lock().expect("no panic"), [own.as_str()]);
+    assert_eq!(pool.snapshot().resets, 1);
+    PooledConnection::discard(pool.get().expect("it opens"));
+    assert_eq!(reads(), 2);
+    writes();
+    assert_eq!(*calls.lock().expect("no panic"), [own.as_str(), own.as_str()]);
+    until!(pool, pool.snapshot().closed_by(CloseReason::Dirty) == 1);
+    books(&pool);
+}
+
+#[test]
+fn without_a_socket_a_reset_runs_on_another_thread() {
+    let (pool, calls) = pool_with_reset(Reset::Auto, |driver| driver);
+    pool.get().expect("it opens").broken = false;
+    until!(pool, pool.snapshot().resets == 1);
+    assert_eq!(*calls.lock().expect("no panic"), ["poolwarden-reset"]);
+    books(&pool);
+}
+
+#[test]
+fn without_resets_none_runs() {
+    let (pool, calls) = pool_with_reset(Reset::None, Foreign::in_process);
+    pool.get().expect("it opens").broken = false;
+    assert!(calls.lock().expect("no panic").is_empty());
+    books(&pool);
+}
+
+#[test]
 fn our_own_manager_is_an_r2d2_manager_like_any_other() {
-    let (driver, script) = Fake::new(Wire::Tcp);
+    let (driver, script) = Fake::new(Transport::Tcp);
     let pool = Pool::builder().max_size(2).build(Foreign::new(Manager::new(driver)));
     let pool = pool.expect("the server is up");
     assert_eq!(pool.name(), "r2d2 Manager");
@@ -140,5 +237,5 @@ fn our_own_manager_is_an_r2d2_manager_like_any_other() {
         assert!(two.into_iter().all(|thread| thread.join().expect("no panic")));
     });
     drop(pool);
-    until(|| script.server().live() == 0);
+    until!(script.server().live() == 0);
 }

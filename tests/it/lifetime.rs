@@ -1,9 +1,9 @@
-//! How old a connection may get.
+//! The maximum lifetime of connections.
 
 use crate::common::books::books;
-use crate::common::ear::Ear;
-use crate::common::fake::{Act, At, Wire};
-use crate::common::{PATIENCE, ask, pool, until, until_waiting};
+use crate::common::fake::{Act, At, Transport};
+use crate::common::recorder::Recorder;
+use crate::common::{LONG_TIMEOUT, pool, start_checkout, until, until_waiting};
 use poolwarden::CloseReason;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,40 +12,40 @@ use std::time::{Duration, Instant};
 fn on_a_hot_pool_no_connection_past_its_lifetime_is_handed_out() {
     let life = Duration::from_millis(40);
     let (pool, _) =
-        pool(Wire::Tcp, |knobs| knobs.max_size(4).max_lifetime(life).lifetime_jitter(0.5));
-    let over = Instant::now() + Duration::from_millis(1_200);
+        pool(Transport::Tcp, |options| options.max_size(4).max_lifetime(life).lifetime_jitter(0.5));
+    let retired = || pool.snapshot().closed_by(CloseReason::MaxLifetime);
+    let over = Instant::now() + LONG_TIMEOUT;
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                while Instant::now() < over {
-                    let asked = Instant::now();
-                    let conn = pool.get().expect("there is always another");
-                    // Exact: the pool looked at its clock after we did.
-                    assert!(asked < conn.born + life, "{:?} old", asked - conn.born);
+                while retired() < 50 && Instant::now() < over {
+                    let before = Instant::now();
+                    let conn = pool.get().expect("a connection becomes available");
+                    // Exact: the pool read the clock after this thread did.
+                    assert!(before < conn.born + life, "{:?} old", before - conn.born);
                 }
             });
         }
     });
-    let retired = pool.snapshot().closed_by(CloseReason::MaxLifetime);
-    assert!(retired >= 20, "{retired} lifetimes in 1.2 s");
+    assert!(retired() >= 50, "{}", pool.snapshot());
     books(&pool);
 }
 
 #[test]
 fn an_idle_connection_past_its_lifetime_is_not_handed_out() {
     let life = Duration::from_millis(200);
-    let (pool, _) = pool(Wire::Tcp, |knobs| knobs.max_lifetime(life));
+    let (pool, _) = pool(Transport::Tcp, |options| options.max_lifetime(life));
     for round in 1..=3 {
-        assert_eq!(pool.get().expect("a young one").number, round);
+        assert_eq!(pool.get().expect("a new connection").number, round);
         thread::sleep(life);
     }
     books(&pool);
 }
 
 #[test]
-fn a_connection_in_use_is_never_cut_and_is_closed_when_it_comes_back() {
+fn a_connection_past_its_lifetime_in_use_is_closed_at_check_in_and_not_before() {
     let life = Duration::from_millis(250);
-    let (pool, script) = pool(Wire::Tcp, |knobs| knobs.max_lifetime(life));
+    let (pool, script) = pool(Transport::Tcp, |options| options.max_lifetime(life));
     let conn = pool.get().expect("it opens");
     thread::sleep(2 * life);
     assert_eq!((pool.snapshot().in_use, pool.snapshot().closed()), (1, 0));
@@ -60,11 +60,11 @@ fn a_connection_in_use_is_never_cut_and_is_closed_when_it_comes_back() {
 fn a_connection_that_expires_on_its_way_to_a_waiter_is_not_handed_out() {
     let life = Duration::from_millis(150);
     let (pool, script) =
-        pool(Wire::Tcp, |knobs| knobs.max_size(1).max_lifetime(life).lifetime_jitter(0.0));
+        pool(Transport::Tcp, |options| options.max_size(1).max_lifetime(life).lifetime_jitter(0.0));
     let held = pool.get().expect("it opens");
-    let waiter = ask(&pool, PATIENCE);
+    let waiter = start_checkout(&pool, LONG_TIMEOUT);
     until_waiting(&pool, 1);
-    // It comes back in time, and is too old when it has been looked at.
+    // It is returned in time, and has expired when its check ends.
     script.once(At::IsBroken, Act::Sleep(2 * life));
     drop(held);
     let conn = waiter.connection();
@@ -74,31 +74,31 @@ fn a_connection_that_expires_on_its_way_to_a_waiter_is_not_handed_out() {
 }
 
 #[test]
-fn jitter_spreads_the_ends_of_lives_that_began_together() {
+fn jitter_spreads_the_lifetimes_of_connections_opened_together() {
     let life = Duration::from_millis(600);
-    let ages = ages_at_the_end(life, 0.5);
+    let ages = ages_when_retired(life, 0.5);
     let (least, most) = (ages.iter().min().expect("24"), ages.iter().max().expect("24"));
-    assert!(*least >= life / 2, "none loses more than its share: {least:?}");
+    assert!(*least >= life / 2, "jitter takes at most half: {least:?}");
     assert!(*most < life + Duration::from_secs(2), "{most:?}");
-    // 24 lives by chance within 300 ms: all within 60 ms has odds of one to 10^15.
+    // 24 random ends within 300 ms: the odds that all lie within 60 ms are 1 to 10^15.
     assert!(*most - *least > Duration::from_millis(60), "{least:?} to {most:?}");
 }
 
 #[test]
-fn without_jitter_no_life_ends_early() {
+fn without_jitter_no_connection_is_retired_early() {
     let life = Duration::from_millis(200);
-    let ages = ages_at_the_end(life, 0.0);
+    let ages = ages_when_retired(life, 0.0);
     assert!(ages.iter().all(|age| *age >= life), "{ages:?}");
 }
 
-/// The ages at which 24 connections, opened together, were retired while idle.
-fn ages_at_the_end(life: Duration, jitter: f64) -> Vec<Duration> {
-    let ear = Ear::default();
-    let (pool, _) = pool(Wire::InProcess, |knobs| {
-        let knobs = knobs.max_size(24).min_idle(24).observer(ear.clone());
-        knobs.max_lifetime(life).lifetime_jitter(jitter)
+/// Returns the ages at which 24 connections, opened together, were retired while idle.
+fn ages_when_retired(life: Duration, jitter: f64) -> Vec<Duration> {
+    let recorder = Recorder::default();
+    let (pool, _) = pool(Transport::InProcess, |options| {
+        let options = options.max_size(24).min_idle(24).observer(recorder.clone());
+        options.max_lifetime(life).lifetime_jitter(jitter)
     });
-    until(|| ear.ages(CloseReason::MaxLifetime).len() >= 24);
+    until!(pool, recorder.ages(CloseReason::MaxLifetime).len() >= 24);
     books(&pool);
-    ear.ages(CloseReason::MaxLifetime).into_iter().take(24).collect()
+    recorder.ages(CloseReason::MaxLifetime).into_iter().take(24).collect()
 }

@@ -1,4 +1,4 @@
-//! SQLite: a statement past its time-out is interrupted, and nobody else's is.
+//! SQLite: a statement past its timeout is interrupted, and no other one.
 
 use poolwarden::{Error, ErrorKind, Pool, PooledConnection, Sqlite, Stopped};
 use std::thread;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use support::wait::within;
 
 const TIMEOUT: Duration = Duration::from_millis(100);
-/// When what was stopped must have ended at the latest, on a busy computer.
+/// The time by which an interrupted statement must have ended on a busy computer.
 const SOON: Duration = Duration::from_secs(10);
 
 const ENDLESS: &str =
@@ -29,12 +29,12 @@ fn assert_timed_out(error: &Error, took: Duration) {
 }
 
 #[test]
-fn each_of_the_pools_queries_is_interrupted_and_its_connection_lives_on() {
+fn each_of_the_pools_queries_is_interrupted_and_its_connection_stays_open() {
     let pool = pool();
     pool.execute_batch("create table t (n integer)").expect("a table");
     let query = || pool.query(ENDLESS, [], |row| row.get::<_, i64>(0)).map(drop);
     let execute = || pool.execute(&format!("insert into t {ENDLESS}"), []).map(drop);
-    // The time-out may come between two statements of one text.
+    // The timeout may come between two statements of one text.
     let batch = || pool.execute_batch(&format!("select 1; {ENDLESS}; select 2"));
     let all: [&dyn Fn() -> Result<(), Error>; 3] = [&query, &execute, &batch];
     for run in all {
@@ -64,14 +64,14 @@ fn a_transaction_is_bounded_as_a_whole_and_rolled_back() {
         thread::sleep(TIMEOUT * 3);
         Ok(())
     });
-    // No statement runs while the closure sleeps: which one is hit is left open.
+    // No statement runs while the closure sleeps: the timeout may hit either of its neighbours.
     let rows = count(&pool);
     assert_eq!(rows, i64::from(outcome.is_ok()), "{outcome:?}");
     assert_eq!(pool.snapshot().in_use, 0);
 }
 
 #[test]
-fn a_guards_statement_is_interrupted_from_the_call_on_and_the_next_guards_is_not() {
+fn a_guards_statement_timeout_interrupts_its_statement_and_not_the_next_guards() {
     let pool = Pool::builder().max_size(1).build(Sqlite::memory()).expect("a database");
     let mut guard = pool.get().expect("a connection");
     PooledConnection::set_statement_timeout(&mut guard, TIMEOUT);
@@ -84,13 +84,13 @@ fn a_guards_statement_is_interrupted_from_the_call_on_and_the_next_guards_is_not
     let next = pool.get().expect("the same connection");
     let until = Instant::now() + TIMEOUT * 3;
     while Instant::now() < until {
-        next.query_row("select 1", [], |row| row.get::<_, i64>(0)).expect("nobody stops it");
+        next.query_row("select 1", [], |row| row.get::<_, i64>(0)).expect("no timeout applies");
     }
     assert_eq!(PooledConnection::stopped(&next), None);
 }
 
 #[test]
-fn a_handle_interrupts_from_another_thread_and_is_void_afterwards() {
+fn a_cancel_handle_works_from_another_thread_and_has_no_effect_after_check_in() {
     let pool = Pool::builder().max_size(1).build(Sqlite::memory()).expect("a database");
     let guard = pool.get().expect("a connection");
     let handle = PooledConnection::cancel_handle(&guard);
@@ -104,4 +104,44 @@ fn a_handle_interrupts_from_another_thread_and_is_void_afterwards() {
     });
     drop(guard);
     assert!(!handle.cancel().expect("it cannot fail"));
+}
+
+#[test]
+fn one_of_the_pools_queries_that_takes_long_is_reported_with_the_place_of_its_check_out() {
+    #[derive(Clone, Default)]
+    struct Slow(std::sync::Arc<std::sync::Mutex<Vec<(u64, Duration, u32)>>>);
+    impl poolwarden::Observer for Slow {
+        fn slow_statement(&self, event: &poolwarden::SlowStatement<'_>) {
+            let line = event.site.expect("it is known").line();
+            let mut list = self.0.lock().expect("no panic");
+            list.push((event.connection, event.took, line));
+        }
+    }
+    const MANY: &str =
+        "with recursive t(n) as (select 1 union all select n + 1 from t limit 500000)
+                        select count(*) from t";
+    let query = |pool: &Pool<Sqlite>| {
+        let line = line!() + 1;
+        pool.query(MANY, [], |row| row.get::<_, i64>(0)).expect("it ends");
+        line
+    };
+    let open = |limit: Duration, observer: &Slow| {
+        let builder = Pool::builder().name("a slow statement").observer(observer.clone());
+        builder.slow_statement(limit).build(Sqlite::memory()).expect("a database")
+    };
+    let (slow, fast, log) = (Slow::default(), Slow::default(), support::logs::mark());
+    let limit = Duration::from_millis(1);
+    let pool = open(limit, &slow);
+    let line = query(&pool);
+    let reported = slow.0.lock().expect("no panic").clone();
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    assert!(reported[0].1 >= limit && reported[0].2 == line, "{reported:?}");
+    assert_eq!(pool.snapshot().slow_statements, 1);
+    let is_line = |record: &support::logs::Record| record.message.contains("a statement on");
+    let lines = log.records_of("pool", "a slow statement");
+    let text = &lines.iter().find(|record| is_line(record)).expect("a line").message;
+    assert!(text.contains(&format!(".rs:{line},")) && !text.contains("select"), "{text}");
+    assert!(text.ends_with("(slow_statement 1 ms)"), "{text}");
+    query(&open(Duration::from_secs(3_600), &fast));
+    assert!(fast.0.lock().expect("no panic").is_empty());
 }

@@ -1,33 +1,40 @@
-//! The core and its permits, run through every interleaving.
+//! Checks the core and its permits under every interleaving of the threads.
 //!
-//! The files are the crate's own, included by their paths; only the lock behind
-//! them is another: loom's, which tries one schedule after the other. A lost
-//! wake-up shows as a deadlock, a lost connection in the books at the end.
+//! The files are the crate's own, included by their paths; only the lock that they use is
+//! replaced by loom's, which tries one schedule after the other. Loom reports a lost wake-up
+//! as a deadlock; a lost connection is found by the counts at the end of a model.
 //!
-//! Loom has no clock. Time is an argument here as in the crate, and passes when a
-//! model says so; a wait with a deadline ends at once, as if it had come.
+//! Loom has no clock. Time is an argument here as in the crate, and each model sets it; a
+//! wait with a deadline ends immediately, as if the deadline had passed.
 //!
-//! There is no test harness: the included files' unit tests must not run on
-//! loom's lock outside of a model. `cargo test --test loom -- part-of-a-name`
-//! runs some of the models.
+//! There is no test harness, because the unit tests of the included files must not use
+//! loom's lock outside of a model. `cargo test --test loom -- part-of-a-name` runs the
+//! models whose names contain that text.
 
-// The crate uses more of these files than the models do.
-#[allow(dead_code, unused_imports)]
-#[path = "../../src/budget.rs"]
-mod budget;
-#[allow(dead_code, unused_imports)]
-#[path = "../../src/core.rs"]
+#[expect(dead_code, unused_imports, reason = "the crate uses more of it than the models do")]
+#[path = "../../src/engine/core/mod.rs"]
 mod core;
 mod models;
+#[expect(dead_code, unused_imports, reason = "the crate uses more of it than the models do")]
+#[path = "../../src/connection/permits.rs"]
+mod permits;
 mod sim;
 mod sync;
+
+/// The crate's own paths to these files.
+mod connection {
+    pub(crate) use crate::permits;
+}
+mod sys {
+    pub(crate) use crate::sync;
+}
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// A model's name is a sentence.
+/// A name, which is a sentence, and the model.
 type Model = (&'static str, fn());
 
 fn main() -> ExitCode {

@@ -1,32 +1,54 @@
-//! The names of the crate's `sync.rs`, on loom's lock.
+//! The types of the crate's `sync.rs`, implemented with loom's lock.
 
 use crate::sim::never;
-use loom::sync as loomed;
+use loom::sync as loom_sync;
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
-// Loom's own cannot be the type of a `self`, and nothing here hangs on counting.
+// Loom's `Arc` cannot be the type of a `self`, and no model depends on the reference count.
 pub(crate) use std::sync::Arc;
 
-pub(crate) struct Mutex<T>(loomed::Mutex<T>);
+pub(crate) use loom_sync::atomic::{AtomicBool, Ordering};
+
+/// All threads meet in one slot: the most that can go wrong with the fewest schedules.
+pub(crate) const SLOTS: usize = 1;
+
+/// An exchange under a lock acquires and releases, as the crate's does.
+pub(crate) struct Slot<T>(loom_sync::Mutex<Option<T>>);
+
+impl<T> Slot<T> {
+    pub(crate) fn new() -> Slot<T> {
+        Slot(loom_sync::Mutex::new(None))
+    }
+
+    pub(crate) fn swap(&self, item: Option<T>) -> Option<T> {
+        std::mem::replace(&mut self.0.lock().expect("no model panics with a lock"), item)
+    }
+}
+
+pub(crate) fn slot_of_thread() -> usize {
+    0
+}
+
+pub(crate) struct Mutex<T>(loom_sync::Mutex<T>);
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Mutex<T> {
-        Mutex(loomed::Mutex::new(value))
+        Mutex(loom_sync::Mutex::new(value))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard { held: Some(self.hold()), mutex: self }
     }
 
-    fn hold(&self) -> loomed::MutexGuard<'_, T> {
+    fn hold(&self) -> loom_sync::MutexGuard<'_, T> {
         self.0.lock().expect("no model panics with a lock")
     }
 }
 
 pub(crate) struct MutexGuard<'a, T> {
     /// `None` only inside of `wait_until`.
-    held: Option<loomed::MutexGuard<'a, T>>,
+    held: Option<loom_sync::MutexGuard<'a, T>>,
     mutex: &'a Mutex<T>,
 }
 
@@ -44,11 +66,11 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-pub(crate) struct Condvar(loomed::Condvar);
+pub(crate) struct Condvar(loom_sync::Condvar);
 
 impl Condvar {
     pub(crate) fn new() -> Condvar {
-        Condvar(loomed::Condvar::new())
+        Condvar(loom_sync::Condvar::new())
     }
 
     pub(crate) fn notify_one(&self) {
@@ -60,8 +82,8 @@ impl Condvar {
     }
 }
 
-/// Waits for a signal. A deadline that can come has come at once: only a wait
-/// without one can last, and must be ended by a signal.
+/// Waits for a signal. A deadline other than `never()` counts as passed immediately: only a
+/// wait without a deadline blocks, and a signal must end it.
 pub(crate) fn wait_until<T>(signal: &Condvar, guard: &mut MutexGuard<'_, T>, deadline: Instant) {
     let held = guard.held.take().expect("it is held");
     guard.held = Some(if deadline >= never() {

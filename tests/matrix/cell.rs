@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// Whether the connections are encrypted.
+/// The encryption of the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Security {
+pub enum Encryption {
     Plain,
     Tls,
 }
@@ -30,110 +30,118 @@ macro_rules! axis {
 }
 
 axis! {
-    /// What the pool, or its caller, is in the middle of.
+    /// The operation that the pool, or its caller, is in.
     Position {
-        /// The connections lie in the pool; a caller comes afterwards.
+        /// The connections are idle; a caller checks one out afterwards.
         Idle = "idle",
-        /// The ping of a check-out waits for its answer.
+        /// The ping of a check-out waits for its reply.
         CheckOut = "at check-out",
         /// A query waits for its thousand rows.
         Query = "mid-query",
-        /// A statement that writes, and is its own transaction, waits for its answer,
-        /// which the server has given.
+        /// An autocommitted write waits for its reply,
+        /// which the server has sent.
         Write = "lone write",
         /// A transaction is between two of its statements.
         Between = "in a transaction",
-        /// COMMIT is on its way and has not reached the server.
+        /// COMMIT was sent and has not reached the server.
         CommitSent = "COMMIT sent",
-        /// The server has committed, and its answer is on its way.
+        /// The server has committed and sent its reply.
         CommitDone = "COMMIT answered",
-        /// The cleaning of a check-in waits for its answer.
+        /// The reset of a check-in waits for its reply.
         CheckIn = "at check-in",
-        /// A connection is being opened and waits for the server's first answer.
+        /// A connection is being opened and waits for the server's first reply.
         Connecting = "connecting",
-        /// A connection is being opened and is in the middle of its TLS handshake.
+        /// A connection is being opened and is in its TLS handshake.
         Handshake = "TLS handshake",
     }
 }
 
 axis! {
-    /// What strikes.
-    Blow {
+    /// The fault.
+    FaultKind {
         /// Both sides are closed; the client gets a FIN.
         Fin = "FIN",
-        /// The client gets a FIN; what it sends still reaches the server.
+        /// The client gets a FIN; its bytes still reach the server.
         HalfClose = "half-close",
         /// Both sides are reset.
         Rst = "RST",
-        /// Nothing goes on; the kernel acknowledges.
+        /// Nothing is forwarded; the kernel acknowledges.
         Stall = "stall",
-        /// Nothing goes on, and nothing is acknowledged.
+        /// Nothing is forwarded or acknowledged.
         BlackHole = "black hole",
         /// A FIN after half a message.
         Truncated = "truncated",
         /// Bytes that no server sends.
         Injected = "injected",
-        /// What is on its way comes late.
+        /// All bytes to the client are delayed.
         Delay = "delay",
     }
 }
 
 impl Position {
-    /// A statement of a caller is under way, or about to be.
+    /// Returns `true` if a statement of a caller is running or about to.
     pub fn is_work(self) -> bool {
-        matches!(self, Position::Query | Position::Between) || self.is_decided_by_itself()
+        matches!(self, Position::Query | Position::Between) || self.may_take_effect()
     }
 
-    /// What is under way may have its effect, whatever follows.
-    pub fn is_decided_by_itself(self) -> bool {
+    /// Returns `true` if the running statement may take effect, whatever follows.
+    pub fn may_take_effect(self) -> bool {
         matches!(self, Position::Write | Position::CommitSent | Position::CommitDone)
     }
 }
 
-/// Whether we can make certificates, and the crate was built to use them.
+/// Returns `true` if certificates can be made, and the crate and the servers were built to
+/// use them.
 pub fn has_tls() -> bool {
-    cfg!(feature = "native-tls") && support::certificates::available()
+    use support::postgres;
+    let of_servers = || !postgres::available() || postgres::tls();
+    cfg!(feature = "native-tls") && support::certificates::available() && of_servers()
 }
 
 /// One cell.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {
-    pub security: Security,
+    pub encryption: Encryption,
     pub position: Position,
-    pub blow: Blow,
+    pub fault_kind: FaultKind,
 }
 
 impl Cell {
-    /// All cells that make sense, of one server.
+    /// Returns all possible cells of one server.
     pub fn all() -> impl Iterator<Item = Cell> {
-        let tls = has_tls().then_some(Security::Tls);
-        let securities = [Security::Plain].into_iter().chain(tls);
-        let positions = |security| Position::ALL.iter().map(move |position| (security, *position));
-        let all = securities.flat_map(positions).flat_map(|(security, position)| {
-            Blow::ALL.iter().map(move |blow| Cell { security, position, blow: *blow })
+        let tls = has_tls().then_some(Encryption::Tls);
+        let encryptions = [Encryption::Plain].into_iter().chain(tls);
+        let positions =
+            |encryption| Position::ALL.iter().map(move |position| (encryption, *position));
+        let all = encryptions.flat_map(positions).flat_map(|(encryption, position)| {
+            FaultKind::ALL.iter().map(move |fault_kind| Cell {
+                encryption,
+                position,
+                fault_kind: *fault_kind,
+            })
         });
-        all.filter(|cell| cell.makes_sense())
+        all.filter(|cell| cell.is_possible())
     }
 
-    fn makes_sense(self) -> bool {
-        self.position != Position::Handshake || self.security == Security::Tls
+    fn is_possible(self) -> bool {
+        self.position != Position::Handshake || self.encryption == Encryption::Tls
     }
 
-    /// Tells whether the plain run takes it: one fault for each position, and at least
-    /// one position for each fault, another one for each security.
+    /// Returns `true` if the default run includes it: one fault for each position, and at
+    /// least one position for each fault, a different one for each encryption.
     pub fn is_on_the_diagonal(&self) -> bool {
-        let shift = if self.security == Security::Tls { 3 } else { 0 };
-        (self.position as usize + shift) % Blow::ALL.len() == self.blow as usize
+        let shift = if self.encryption == Encryption::Tls { 3 } else { 0 };
+        (self.position as usize + shift) % FaultKind::ALL.len() == self.fault_kind as usize
     }
 
-    /// Whether nothing but a deadline of ours tells the caller.
-    pub fn is_silent(self) -> bool {
-        matches!(self.blow, Blow::Stall | Blow::BlackHole)
+    /// Returns `true` if only a deadline of ours ends the caller's wait.
+    pub fn needs_a_timeout(self) -> bool {
+        matches!(self.fault_kind, FaultKind::Stall | FaultKind::BlackHole)
     }
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}, {}, {}", self.security, self.position, self.blow)
+        write!(f, "{:?}, {}, {}", self.encryption, self.position, self.fault_kind)
     }
 }

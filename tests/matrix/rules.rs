@@ -1,118 +1,131 @@
-//! What must come of each cell. Read it as the contract: one rule a line, the first
-//! that fits counts.
+//! The expected outcome of each cell. Read it as the contract: one rule a line, the first
+//! that matches counts.
 
-use crate::cell::{Blow, Cell, Position, Security};
+use crate::cell::{Cell, Encryption, FaultKind, Position};
 use poolwarden::CloseReason::{self, *};
-use poolwarden::ConnectFault::{self, Hangup, Other, TimedOut, Tls};
+use poolwarden::ConnectFault::{self, Hangup, Other, Tls};
 use std::time::Duration;
 
-/// How long a ping, and the cleaning of a check-in, may take.
+/// The time limit of a ping, and of the reset of a check-in.
 pub const PING: Duration = Duration::from_millis(300);
-/// How long an attempt to connect may take.
-pub const CONNECT: Duration = Duration::from_secs(1);
-/// How long a statement may take, from its beginning.
+/// The time limit of an attempt to connect.
+pub const CONNECT: Duration = Duration::from_secs(5);
+/// The time after which an attempt without a reply is followed by another.
+pub const NEXT_ATTEMPT: Duration = Duration::from_millis(500);
+/// The time limit of a statement.
 pub const STATEMENT: Duration = Duration::from_millis(400);
-/// How long it may go on after that.
+/// The time limit of its cancel request.
 pub const CANCEL: Duration = Duration::from_millis(200);
-/// How much later each answer comes under `Delay`.
+/// The delay of each reply under `Delay`.
 pub const LATE: Duration = Duration::from_millis(40);
-/// How much longer than its bound anything may take on a loaded computer.
+/// The delay that a loaded computer may add to any bound.
 pub const SLACK: Duration = Duration::from_secs(6);
 
-/// What a caller was told.
+/// A caller's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// It is done.
+pub enum CallerResult {
+    /// The work was done.
     Ok,
     /// No connection could be opened.
     Connect,
-    /// The driver's error; what was to be written is not.
+    /// The driver's error; nothing was written.
     Failed,
-    /// It may or may not have been done.
+    /// The outcome is unknown.
     Unknown,
 }
 
-/// What must come of a cell.
+/// The expected outcome of a cell.
 pub struct Rule {
-    pub told: Told,
-    /// The caller is told no sooner.
+    pub result: CallerResult,
+    /// The earliest time of the result.
     pub at_least: Duration,
-    /// Why connections were closed: by nothing but these; by one at least, if any.
+    /// The allowed close reasons; if there are any, at least one must occur.
     pub closed: &'static [CloseReason],
-    /// What class the failed attempt to connect is of; none for work that was begun.
+    /// The allowed faults of the failed attempt to connect; none for work that was begun.
     pub connect: &'static [ConnectFault],
 }
 
-const AT_ONCE: Duration = Duration::ZERO;
+const NO_DELAY: Duration = Duration::ZERO;
 
-fn rule(told: Told, at_least: Duration, closed: &'static [CloseReason]) -> Rule {
-    Rule { told, at_least, closed, connect: &[] }
+fn rule(result: CallerResult, at_least: Duration, closed: &'static [CloseReason]) -> Rule {
+    Rule { result, at_least, closed, connect: &[] }
 }
 
 fn no_connect(at_least: Duration, connect: &'static [ConnectFault]) -> Rule {
-    Rule { told: Told::Connect, at_least, closed: &[], connect }
+    Rule { result: CallerResult::Connect, at_least, closed: &[], connect }
 }
 
-/// What the kernel, or the answer, says of a connection that was struck.
-fn cause(blow: Blow) -> &'static [CloseReason] {
-    match blow {
-        Blow::Fin | Blow::HalfClose => &[ServerClosed],
-        Blow::Truncated => &[ServerClosed, ServerError],
-        Blow::Rst => &[ConnectionReset],
-        Blow::Stall | Blow::BlackHole => &[PingTimeout, Condemned],
-        Blow::Injected => &[Unsolicited, PingFailed],
-        Blow::Delay => &[],
+/// Returns the close reasons that a fault of an idle connection causes.
+fn cause(fault_kind: FaultKind) -> &'static [CloseReason] {
+    match fault_kind {
+        FaultKind::Fin | FaultKind::HalfClose => &[ServerClosed],
+        FaultKind::Truncated => &[ServerClosed, ServerError],
+        FaultKind::Rst => &[ConnectionReset],
+        FaultKind::Stall | FaultKind::BlackHole => &[PingTimeout, SiblingPingTimeout],
+        FaultKind::Injected => &[Unsolicited, PingFailed],
+        FaultKind::Delay => &[],
     }
 }
 
-/// The rule of a cell.
+/// Returns the rule of a cell.
 pub fn of(cell: Cell) -> Rule {
-    let Cell { position, blow, .. } = cell;
-    let silent = cell.is_silent();
+    let Cell { position, fault_kind, .. } = cell;
+    let needs_a_timeout = cell.needs_a_timeout();
     match position {
-        // Late is not dead: everybody is served, and nothing is closed.
-        _ if blow == Blow::Delay => rule(Told::Ok, LATE, &[]),
-        // Nobody's work was under way: it costs no caller an error, and a silent death
-        // one ping, however many died.
-        Position::Idle | Position::CheckOut if silent => rule(Told::Ok, PING, cause(blow)),
-        Position::Idle => rule(Told::Ok, AT_ONCE, cause(blow)),
-        Position::CheckOut => rule(Told::Ok, AT_ONCE, &[PingFailed]),
-        // The guard is gone: whatever happens to the cleaning, nobody is told.
-        Position::CheckIn if silent => rule(Told::Ok, PING, &[Dirty]),
-        Position::CheckIn => rule(Told::Ok, AT_ONCE, in_use(cell)),
-        // Work was under way: an error, of the class that leaves the truth open where
-        // the server may have done it. What is silent is ended by its time-out.
-        Position::Query | Position::Between if silent => rule(Told::Failed, STATEMENT, TIMED_OUT),
-        Position::Query | Position::Between => rule(Told::Failed, AT_ONCE, in_use(cell)),
-        Position::Write | Position::CommitSent | Position::CommitDone if silent => {
-            rule(Told::Unknown, STATEMENT, TIMED_OUT)
+        // Late is not dead: every caller is served, and nothing is closed.
+        _ if fault_kind == FaultKind::Delay => rule(CallerResult::Ok, LATE, &[]),
+        // No statement was running: no caller gets an error, and a silent death costs
+        // one ping timeout, however many connections died.
+        Position::Idle | Position::CheckOut if needs_a_timeout => {
+            rule(CallerResult::Ok, PING, cause(fault_kind))
+        }
+        Position::Idle => rule(CallerResult::Ok, NO_DELAY, cause(fault_kind)),
+        Position::CheckOut => rule(CallerResult::Ok, NO_DELAY, &[PingFailed]),
+        // The guard is dropped: no caller gets an error, whatever happens to the reset.
+        Position::CheckIn if needs_a_timeout => rule(CallerResult::Ok, PING, &[Dirty]),
+        Position::CheckIn => rule(CallerResult::Ok, NO_DELAY, in_use(cell)),
+        // A statement was running: an error, with an unknown outcome where
+        // the server may have done the work. Without a reply the timeout ends it.
+        Position::Query | Position::Between if needs_a_timeout => {
+            rule(CallerResult::Failed, STATEMENT, TIMED_OUT)
+        }
+        Position::Query | Position::Between => rule(CallerResult::Failed, NO_DELAY, in_use(cell)),
+        Position::Write | Position::CommitSent | Position::CommitDone if needs_a_timeout => {
+            rule(CallerResult::Unknown, STATEMENT, TIMED_OUT)
         }
         Position::Write | Position::CommitSent | Position::CommitDone => {
-            rule(Told::Unknown, AT_ONCE, in_use(cell))
+            rule(CallerResult::Unknown, NO_DELAY, in_use(cell))
         }
-        // Nothing was open: the attempt is what failed.
-        Position::Connecting | Position::Handshake if silent => no_connect(CONNECT, &[TimedOut]),
-        // The server's answer to whether it has TLS is one byte, which no fault halves.
-        Position::Connecting if blow == Blow::Truncated => no_connect(AT_ONCE, &[Hangup, Tls]),
-        Position::Connecting if blow == Blow::Injected => no_connect(AT_ONCE, &[Hangup, Other]),
-        Position::Connecting => no_connect(AT_ONCE, &[Hangup]),
-        Position::Handshake => no_connect(AT_ONCE, &[Tls]),
+        // An attempt without a reply is followed by another, which the fault does not hit.
+        Position::Connecting | Position::Handshake if needs_a_timeout => {
+            rule(CallerResult::Ok, NEXT_ATTEMPT, &[])
+        }
+        // No connection was open: the attempt failed.
+        // The server's reply to the TLS request is one byte, which no fault halves.
+        Position::Connecting if fault_kind == FaultKind::Truncated => {
+            no_connect(NO_DELAY, &[Hangup, Tls])
+        }
+        Position::Connecting if fault_kind == FaultKind::Injected => {
+            no_connect(NO_DELAY, &[Hangup, Other])
+        }
+        Position::Connecting => no_connect(NO_DELAY, &[Hangup]),
+        Position::Handshake => no_connect(NO_DELAY, &[Tls]),
     }
 }
 
-/// Why a connection went that broke in somebody's hands.
+/// Returns the close reasons of a connection that broke in use.
 fn in_use(cell: Cell) -> &'static [CloseReason] {
-    match cell.blow {
-        // What it sent makes no sense. Over TLS it is told so; it may hang up at once, or
-        // be gone, and what is written to it answered by a reset. Half a record makes no
-        // sense either, before the end of it is here.
-        Blow::Injected | Blow::Truncated if cell.security == Security::Tls => {
+    match cell.fault_kind {
+        // The bytes are invalid. Over TLS the client sends an alert; the server may close
+        // immediately, and answer further bytes with a reset. Half a record is invalid
+        // too, until its FIN arrives.
+        FaultKind::Injected | FaultKind::Truncated if cell.encryption == Encryption::Tls => {
             &[Broken, Dirty, ServerClosed, ConnectionReset]
         }
-        Blow::Injected => &[Broken, Dirty],
-        blow => cause(blow),
+        FaultKind::Injected => &[Broken, Dirty],
+        fault_kind => cause(fault_kind),
     }
 }
 
-/// A connection whose statement was not answered in time.
+/// A connection whose statement got no reply in time.
 const TIMED_OUT: &[CloseReason] = &[StatementTimeout];

@@ -1,7 +1,7 @@
-//! A network that drops everything: no end, no error, no answer. Only the kernel's
-//! own timers end such a connection, if somebody has set them.
+//! A network that drops all packets: no FIN, no error, no reply. Only the kernel's
+//! own timers end such a connection, if they are set.
 
-use crate::flavour::{Flavour, My, Pg, fill};
+use crate::variant::{My, Pg, Variant, fill};
 use poolwarden::{CloseReason, Keepalive, Pool};
 use socket2::{SockRef, Socket};
 use std::thread;
@@ -10,34 +10,34 @@ use support::network::{self, Network};
 use support::wait::eventually;
 use support::{mariadb, postgres as pg};
 
-/// The default knobs, scaled down.
+/// The default options, scaled down.
 const IDLE: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_secs(1);
 const UNACKNOWLEDGED: Duration = Duration::from_secs(2);
 
-/// What the documentation promises of them: idle plus one interval beyond the time-out
+/// The documented bound: idle time plus one interval beyond the timeout
 /// of unacknowledged data; the rest is for the kernel's timers and a loaded computer.
 const BOUND: Duration = Duration::from_secs(8);
 
-/// How long connections without the options are watched to see that they do not end.
+/// How long connections without the options are observed not to end.
 const CONTROL: Duration = Duration::from_secs(4);
 
-fn pool<F: Flavour>(flavour: &F, is_set: bool) -> Pool<F::Driver> {
+fn pool<F: Variant>(variant: &F, is_set: bool) -> Pool<F::Driver> {
     let keepalive = Keepalive { idle: IDLE, interval: INTERVAL, probes: 3 };
     let builder = Pool::builder().max_size(3).ping_after(None);
     let builder = builder.keepalive(is_set.then_some(keepalive));
     let builder = builder.tcp_user_timeout(is_set.then_some(UNACKNOWLEDGED));
-    builder.build(flavour.driver()).expect("the server is there")
+    builder.build(variant.driver()).expect("the server accepts")
 }
 
-/// Waits for an answer that was asked for before the hole, asks another into it, and
+/// Has one connection wait for a reply to an earlier request, sends a request on another, and
 /// leaves a third connection idle.
-fn ends<F: Flavour>(
+fn ends<F: Variant>(
     network: &Network,
-    flavour: &F,
+    variant: &F,
     doze: impl Fn(&mut F::Connection) -> Result<(), String> + Sync,
 ) {
-    let (pool, control) = (pool(flavour, true), pool(flavour, false));
+    let (pool, control) = (pool(variant, true), pool(variant, false));
     fill(&pool);
     fill(&control);
     let mut asleep = pool.get().expect("a connection");
@@ -47,12 +47,12 @@ fn ends<F: Flavour>(
         thread::sleep(Duration::from_millis(300));
         network.drop_everything();
         let began = Instant::now();
-        F::ask(&mut awake).expect_err("the statement was dropped on its way");
+        F::ask(&mut awake).expect_err("the statement was dropped");
         let unacknowledged = began.elapsed();
         assert!(unacknowledged >= UNACKNOWLEDGED, "after {unacknowledged:?}");
         let idle = || pool.snapshot().closed_by(CloseReason::NetworkTimeout) >= 1;
         assert!(eventually(BOUND, idle), "{}", pool.snapshot());
-        waiting.join().expect("no panic").expect_err("its answer was dropped");
+        waiting.join().expect("no panic").expect_err("its reply was dropped");
         let took = began.elapsed();
         println!("unacknowledged {unacknowledged:?}, all {took:?}");
         assert!(took <= BOUND, "after {took:?}");
@@ -61,23 +61,23 @@ fn ends<F: Flavour>(
     assert_eq!(control.snapshot().idle, 3, "without the options they do not end");
     drop((asleep, awake));
     network.pass();
-    F::ask(&mut pool.get().expect("it passes again")).expect("and works");
+    F::ask(&mut pool.get().expect("the network works again")).expect("it works");
 }
 
 #[test]
-fn in_a_network_that_drops_everything_postgres_connections_end_within_their_bound() {
+fn in_a_network_that_drops_all_packets_postgres_connections_end_within_their_bound() {
     support::require!(postgres);
     network::in_own_network(|network| {
         let server = pg::Server::start();
-        let flavour = Pg::new(server.url("postgres", "postgres"));
-        ends(network, &flavour, |client| {
+        let variant = Pg::new(server.url("postgres", "postgres"));
+        ends(network, &variant, |client| {
             client.batch_execute("select pg_sleep(60)").map_err(|error| error.to_string())
         });
     });
 }
 
 #[test]
-fn in_a_network_that_drops_everything_mariadb_connections_end_within_their_bound() {
+fn in_a_network_that_drops_all_packets_mariadb_connections_end_within_their_bound() {
     support::require!(mariadb);
     network::in_own_network(|network| {
         let server = mariadb::Server::start();
@@ -89,7 +89,7 @@ fn in_a_network_that_drops_everything_mariadb_connections_end_within_their_bound
     });
 }
 
-/// Keepalive on, its idle time, interval and probes, and the user time-out.
+/// Keepalive on, its idle time, interval and probes, and the user timeout.
 type Options = (bool, Option<(Duration, Duration, u32)>, Option<Duration>);
 
 fn options(socket: &Socket) -> Options {
@@ -105,11 +105,11 @@ fn options(socket: &Socket) -> Options {
     (on, times, socket.tcp_user_timeout().expect("an option").filter(|time| !time.is_zero()))
 }
 
-/// The options of all live sockets of a pool, those of its duplicates among them.
-fn live<F: Flavour>(port: u16, flavour: &F, is_silent: bool) -> Vec<Options> {
+/// Returns the options of all live sockets of a pool, duplicates included.
+fn live<F: Variant>(port: u16, variant: &F, is_silent: bool) -> Vec<Options> {
     let builder = Pool::builder().max_size(2);
     let builder = if is_silent { builder.keepalive(None).tcp_user_timeout(None) } else { builder };
-    let pool = builder.build(flavour.driver()).expect("the server is there");
+    let pool = builder.build(variant.driver()).expect("the server accepts");
     fill(&pool);
     let found: Vec<_> = network::own_connections_to(port).iter().map(options).collect();
     assert!(found.len() >= 2, "no socket leads to {port}");
@@ -122,7 +122,7 @@ fn live<F: Flavour>(port: u16, flavour: &F, is_silent: bool) -> Vec<Options> {
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn live_postgres_sockets_have_the_pools_options_and_the_users_own_win() {
+fn live_postgres_sockets_have_the_pools_options_unless_the_user_set_others() {
     support::require!(postgres);
     let server = pg::Server::start();
     let url = server.url("postgres", "postgres");
@@ -142,7 +142,7 @@ fn live_postgres_sockets_have_the_pools_options_and_the_users_own_win() {
 }
 
 #[test]
-fn live_mariadb_sockets_have_the_pools_options_and_the_users_own_win() {
+fn live_mariadb_sockets_have_the_pools_options_unless_the_user_set_others() {
     support::require!(mariadb);
     let server = mariadb::Server::start();
     let url = server.fresh_database().url();

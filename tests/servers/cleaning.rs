@@ -1,20 +1,26 @@
-//! Nothing crosses from one borrower to the next.
+//! No session state reaches the next borrower.
 
-use crate::flavour::{Flavour, My, Pg, fresh_name};
+mod by_need;
+mod mysql_by_need;
+
+use crate::variant::{My, Pg, Variant, fresh_name};
+use mysql::LocalInfileHandler;
 use mysql::prelude::Queryable;
 use poolwarden::{CloseReason, Driver, MySql, Pool, PooledConnection, Postgres, Reset};
 use postgres::fallible_iterator::FallibleIterator;
 use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use support::wait::{eventually, threads_named, within};
-use support::{logs, mariadb, postgres as pg};
+use support::{logs, mariadb, postgres as pg, shortage};
 
 fn one<D: Driver>(driver: D, reset: Reset, name: &str) -> Pool<D> {
     let builder = Pool::builder().max_size(1).reset(reset).name(name);
-    builder.ping_timeout(Duration::from_millis(500)).build(driver).expect("the server is there")
+    builder.ping_timeout(Duration::from_millis(500)).build(driver).expect("the server accepts")
 }
 
-/// Over TCP, where the stream tells, and over a unix socket, where it does not.
+/// Over TCP, where the stream shows the state, and over a unix socket, where it does not.
 fn on_postgres(test: impl Fn(&Pool<Postgres>, bool)) {
     on_postgres_with(Reset::Auto, test);
 }
@@ -40,7 +46,7 @@ fn is_in_transaction(pool: &Pool<Postgres>) -> bool {
 }
 
 #[test]
-fn an_open_postgres_transaction_is_rolled_back_counted_and_told_of() {
+fn an_open_postgres_transaction_is_rolled_back_counted_and_logged() {
     on_postgres(|pool, _| {
         let log = logs::mark();
         let leave_open: [fn(&mut postgres::Client); 3] = [
@@ -56,15 +62,15 @@ fn an_open_postgres_transaction_is_rolled_back_counted_and_told_of() {
         let books = pool.snapshot();
         assert_eq!((books.rolled_back, books.closed()), (3, 0), "{books}");
         let lines = log.records_of("pool", pool.name());
-        let told: Vec<_> =
+        let reported: Vec<_> =
             lines.iter().filter(|line| line.message.contains("inside a transaction")).collect();
-        assert_eq!(told.len(), 1, "{lines:#?}");
-        assert!(told[0].message.contains("cleaning.rs"), "{}", told[0].message);
+        assert_eq!(reported.len(), 1, "{lines:#?}");
+        assert!(reported[0].message.contains("cleaning.rs"), "{}", reported[0].message);
     });
 }
 
 #[test]
-fn whatever_was_done_in_full_costs_no_round_trip_and_no_connection() {
+fn completed_work_costs_no_round_trip_and_no_connection_at_check_in() {
     on_postgres(|pool, by_tcp| {
         let mut client = pool.get().expect("a connection");
         client.query("select 1", &[]).expect("a text statement");
@@ -82,13 +88,13 @@ fn whatever_was_done_in_full_costs_no_round_trip_and_no_connection() {
         let mut transaction = client.transaction().expect("it begins");
         transaction.execute("delete from t", &[]).expect("it runs");
         transaction.commit().expect("it commits");
-        client.batch_execute("listen a; notify a").expect("it runs");
+        client.batch_execute("notify a").expect("it runs");
         drop(client);
         let mut client = pool.get().expect("the same connection");
         let books = pool.snapshot();
         assert_eq!((books.closed(), books.opened, books.rolled_back), (0, 1, 0), "{books}");
         assert!(!by_tcp || books.resets == 0, "{books}");
-        // The end of an answer may come a moment after its error.
+        // The end of a reply may come a moment after its error.
         assert!(client.query("select nonsense", &[]).is_err());
         drop(client);
         let books = pool.snapshot();
@@ -98,7 +104,7 @@ fn whatever_was_done_in_full_costs_no_round_trip_and_no_connection() {
 }
 
 #[test]
-fn rows_that_were_not_read_cost_their_connection_and_hold_nobody() {
+fn unread_rows_close_their_connection_and_delay_no_caller() {
     if !pg::available() {
         return;
     }
@@ -113,47 +119,51 @@ fn rows_that_were_not_read_cost_their_connection_and_hold_nobody() {
     drop(client);
     let seven: i32 = pool.query_one("select 7", &[]).expect("a new connection").get(0);
     assert_eq!(seven, 7);
-    assert!(began.elapsed() < Duration::from_secs(2), "after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(15), "after {:?}", began.elapsed());
     assert_eq!(pool.snapshot().closed_by(CloseReason::Dirty), 1, "{}", pool.snapshot());
 }
 
 #[test]
-fn rows_that_were_forgotten_hold_up_nobody() {
-    on_postgres(|pool, by_tcp| {
-        // The driver reads on only as the rows are read: at some length the whole answer
-        // is here, and it still waits for their reader.
-        for kilobytes in [1, 8, 12, 16, 17, 18, 20, 22, 24, 26, 28, 32, 40, 200] {
-            let mut client = pool.get().expect("a connection");
-            let sql = "select repeat('x', 1000) from generate_series(1, $1)";
-            let mut rows = client.query_raw(sql, [kilobytes]).expect("rows");
-            rows.next().expect("no error").expect("a row");
-            std::mem::forget(rows);
-            drop(client);
-            let ask = || pool.query_one("select 7", &[]).expect("a row").get::<_, i32>(0);
-            assert_eq!(within(Duration::from_secs(4), ask).0, 7, "{kilobytes} kB");
-        }
+fn forgotten_rows_delay_no_caller() {
+    // Alone in its process, because it counts threads.
+    shortage::in_child(|_| on_postgres(leave_rows_unread));
+}
+
+fn leave_rows_unread(pool: &Pool<Postgres>, by_tcp: bool) {
+    // The driver reads only as the rows are read: at some length the whole reply
+    // has arrived, and the driver still waits for the reader of the rows.
+    for kilobytes in [1, 8, 12, 16, 17, 18, 20, 22, 24, 26, 28, 32, 40, 200] {
         let mut client = pool.get().expect("a connection");
-        let none: [i32; 0] = [];
-        std::mem::forget(client.query_raw("select generate_series(1, 90000)", none).expect("rows"));
-        PooledConnection::discard(client);
-        assert_eq!(pool.query_one("select 7", &[]).expect("a row").get::<_, i32>(0), 7);
-        let settled = || pool.snapshot().closing + pool.snapshot().abandoned == 0;
-        assert!(eventually(Duration::from_secs(5), settled), "{}", pool.snapshot());
-        // Nothing ends a drop over a unix socket: it is left behind on its thread.
-        let ended = || threads_named("poolwarden-drop").len() <= 1;
-        assert!(!by_tcp || eventually(Duration::from_secs(5), ended));
-    });
+        let sql = "select repeat('x', 1000) from generate_series(1, $1)";
+        let mut rows = client.query_raw(sql, [kilobytes]).expect("rows");
+        rows.next().expect("no error").expect("a row");
+        std::mem::forget(rows);
+        drop(client);
+        let ask = || pool.query_one("select 7", &[]).expect("a row").get::<_, i32>(0);
+        assert_eq!(within(Duration::from_secs(15), ask).0, 7, "{kilobytes} kB");
+    }
+    let mut client = pool.get().expect("a connection");
+    let none: [i32; 0] = [];
+    std::mem::forget(client.query_raw("select generate_series(1, 90000)", none).expect("rows"));
+    PooledConnection::discard(client);
+    assert_eq!(pool.query_one("select 7", &[]).expect("a row").get::<_, i32>(0), 7);
+    let settled = || pool.snapshot().closing + pool.snapshot().abandoned == 0;
+    assert!(eventually(Duration::from_secs(5), settled), "{}", pool.snapshot());
+    // A drop over a unix socket cannot be aborted: it is left behind on its thread. The
+    // others are done by four threads at most.
+    let ended = || threads_named("poolwarden-drop").len() <= 4;
+    assert!(!by_tcp || eventually(Duration::from_secs(5), ended));
 }
 
 #[test]
-fn a_full_reset_leaves_nothing_of_a_postgres_session_but_its_statements() {
+fn a_full_reset_clears_a_postgres_session_except_for_its_prepared_statements() {
     on_postgres_with(Reset::Full, |pool, _| {
         let mut client = pool.get().expect("a connection");
-        let soil = "set statement_timeout = '7s'; set app.x = 'y'; listen a;
+        let statements = "set statement_timeout = '7s'; set app.x = 'y'; listen a;
                     create temp table temporary (n int); select pg_advisory_lock(1);
                     declare c cursor with hold for select 1; create temp sequence s;
                     select nextval('s'); begin";
-        client.batch_execute(soil).expect("it runs");
+        client.batch_execute(statements).expect("it runs");
         drop(client);
         let mut client = pool.get().expect("the same connection");
         let left = "select current_setting('statement_timeout'), current_setting('app.x', true),
@@ -185,17 +195,17 @@ fn the_drivers_own_statements_survive_a_full_reset() {
 }
 
 #[test]
-fn without_a_reset_everything_crosses() {
-    on_postgres_with(Reset::None, |pool, _| {
+fn with_reset_none_session_state_reaches_the_next_borrower() {
+    on_postgres_with(Reset::None, |pool, by_tcp| {
         pool.get().expect("a connection").batch_execute("begin").expect("it begins");
         assert!(is_in_transaction(pool));
-        assert_eq!(pool.snapshot().resets, 0);
+        assert!(!by_tcp || pool.snapshot().resets == 0);
         pool.get().expect("a connection").batch_execute("rollback").expect("it ends");
     });
 }
 
 #[test]
-fn a_server_that_does_not_answer_the_rollback_holds_no_guard() {
+fn a_rollback_without_a_reply_delays_no_check_in_beyond_ping_timeout() {
     if !pg::available() {
         return;
     }
@@ -215,7 +225,7 @@ fn a_server_that_does_not_answer_the_rollback_holds_no_guard() {
 }
 
 #[test]
-fn a_guard_that_is_soiled_is_cleaned_elsewhere_when_dropped_inside_a_runtime() {
+fn a_dirty_guard_dropped_inside_a_runtime_is_reset_on_another_thread() {
     on_postgres(|pool, _| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let mut client: PooledConnection<Postgres> = pool.get().expect("a connection");
@@ -239,13 +249,13 @@ fn on_mariadb(test: impl Fn(&Pool<MySql>)) {
 }
 
 #[test]
-fn nothing_of_a_mariadb_session_reaches_the_next_borrower() {
+fn no_state_of_a_mariadb_session_reaches_the_next_borrower() {
     on_mariadb(|pool| {
         let mut connection = pool.get().expect("a connection");
-        let soil = "set @x = 7; set session sql_mode = ''; set time_zone = '+03:00';
+        let statements = "set @x = 7; set session sql_mode = ''; set time_zone = '+03:00';
                     create temporary table temporary (n int); do get_lock('mine', 0);
                     use information_schema; begin; insert into t values (1)";
-        for statement in soil.replace("insert into t", "insert into DB.t").split(';') {
+        for statement in statements.replace("insert into t", "insert into DB.t").split(';') {
             let database: String = pool.driver_database();
             connection.query_drop(statement.replace("DB", &database)).expect("it runs");
         }
@@ -267,13 +277,15 @@ fn nothing_of_a_mariadb_session_reaches_the_next_borrower() {
 }
 
 #[test]
-fn a_guard_that_was_never_borrowed_mutably_needs_no_reset_and_our_queries_one() {
+fn an_unused_guard_needs_no_reset_and_a_statement_that_may_change_its_session_needs_one() {
     on_mariadb(|pool| {
         let before = pool.snapshot().resets;
         drop(pool.get().expect("a connection"));
         assert_eq!(pool.snapshot().resets, before);
         pool.query::<i64>("select 1").expect("rows");
+        assert_eq!(pool.snapshot().resets, before);
         pool.exec_drop("do ?", (1,)).expect("it runs");
+        pool.query::<i64>("select last_insert_id(7)").expect("rows");
         assert_eq!(pool.snapshot().resets, before + 2);
         pool.query_drop("use information_schema").expect("it runs");
         let database: Option<String> = pool.query_first("select database()").expect("a row");
@@ -282,7 +294,7 @@ fn a_guard_that_was_never_borrowed_mutably_needs_no_reset_and_our_queries_one() 
 }
 
 #[test]
-fn a_database_chosen_where_there_was_none_is_forgotten() {
+fn a_default_database_that_a_borrower_chose_is_reset_to_none() {
     if !mariadb::available() {
         return;
     }
@@ -296,17 +308,41 @@ fn a_database_chosen_where_there_was_none_is_forgotten() {
 }
 
 #[test]
-fn a_forgotten_mysql_result_costs_its_connection_and_nobody_reads_its_rows() {
+fn a_forgotten_mysql_result_closes_its_connection_and_no_borrower_reads_its_rows() {
     on_mariadb(|pool| {
         let mut connection = pool.get().expect("a connection");
         std::mem::forget(connection.query_iter("select seq from seq_1_to_1000").expect("rows"));
         drop(connection);
-        assert_eq!(pool.query::<i64>("select 7").expect("its own answer"), [7]);
+        assert_eq!(pool.query::<i64>("select 7").expect("its own reply"), [7]);
         assert_eq!(pool.snapshot().closed_by(CloseReason::Dirty), 1, "{}", pool.snapshot());
     });
 }
 
-/// The database that a pool's label names.
+#[test]
+fn no_local_infile_handler_serves_the_next_borrower() {
+    on_mariadb(|pool| {
+        let load = "load data local infile 'any' into table t";
+        let served = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&served);
+        let mut connection = pool.get().expect("a connection");
+        connection.set_local_infile_handler(Some(LocalInfileHandler::new(move |_, file| {
+            count.fetch_add(1, SeqCst);
+            file.write_all(b"1\n")
+        })));
+        connection.query_drop("truncate t").expect("it runs");
+        connection.query_drop(load).expect("it runs");
+        drop(connection);
+        assert_eq!(served.load(SeqCst), 1);
+        let mut connection = pool.get().expect("the same connection");
+        let _ = connection.query_drop(load);
+        drop(connection);
+        let _ = pool.query_drop(load);
+        assert_eq!(pool.query::<i64>("select n from t").expect("rows"), [1]);
+        assert_eq!((served.load(SeqCst), pool.snapshot().opened), (1, 1));
+    });
+}
+
+/// Returns the database in a pool's label.
 trait DriverDatabase {
     fn driver_database(&self) -> String;
 }

@@ -1,6 +1,6 @@
 //! Passwords that are rotated under load, and hooks that hang, panic and fail.
 
-use crate::flavour::{Flavour, My, Pg};
+use crate::variant::{My, Pg, Variant};
 use poolwarden::{
     BoxError, ConnectFault, Credentials, Driver, ErrorKind, MySql, Phase, Pool, Postgres,
 };
@@ -14,7 +14,7 @@ use support::{mariadb, port, postgres as pg};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Where an application gets the password of the moment from.
+/// A vault that has an application's current password.
 #[derive(Clone)]
 struct Vault(Arc<Mutex<String>>);
 
@@ -31,7 +31,7 @@ impl Vault {
         }
     }
 
-    /// Changes the password on the server; who asks meanwhile waits for the new one.
+    /// Changes the password on the server; a hook called meanwhile waits for the new one.
     fn rotate(&self, password: &str, on_the_server: impl Fn(&str)) {
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         on_the_server(password);
@@ -48,7 +48,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Raised when dropped, also by a panic: threads that wait for it end.
+/// Set when dropped, also by a panic: threads that wait for it end.
 struct Flag<'a>(&'a AtomicBool);
 
 impl Drop for Flag<'_> {
@@ -58,13 +58,14 @@ impl Drop for Flag<'_> {
 }
 
 /// Rotates twice while threads work and connections come and go.
-fn rotate_under_load<F: Flavour>(
+fn rotate_under_load<F: Variant>(
     driver: impl Fn(&Vault) -> F::Driver,
     on_the_server: impl Fn(&str) + Copy,
 ) {
     let vault = Vault::new("first");
-    // Not shorter: on a busy machine a log-in by SCRAM takes its time, too.
-    let builder = Pool::builder().max_size(6).max_lifetime(Duration::from_secs(3));
+    // Connections come and go by `retire_all`. On a busy machine a log-in by SCRAM takes
+    // seconds: with a short lifetime a connection would expire before its first use.
+    let builder = Pool::builder().max_size(6);
     let pool = builder.build(driver(&vault)).expect("the first password");
     let patient = Pool::builder().max_size(1).build(driver(&vault)).expect("the first password");
     let mut held = pool.get().expect("a connection");
@@ -85,7 +86,7 @@ fn rotate_under_load<F: Flavour>(
         let workers: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
         let stop = Stop(&over);
         let _over_at_last = Flag(&over);
-        // Each time after enough was done: whoever retires faster than log-ins take
+        // Each time after enough work: a pool that retires faster than log-ins take
         // on a busy machine gets no connection at all.
         let churn = || {
             for _ in 0..3 {
@@ -105,10 +106,11 @@ fn rotate_under_load<F: Flavour>(
         ended.flatten().collect::<Vec<_>>()
     });
     assert_eq!(errors, [""; 0]);
-    F::ask(&mut held).expect("a connection of the first password lives on");
-    F::ask(&mut patient.get().expect("idle all the while")).expect("and so does an idle one");
+    F::ask(&mut held).expect("a connection of the first password stays open");
+    F::ask(&mut patient.get().expect("the idle connection is handed out"))
+        .expect("it stays usable");
     assert_eq!(patient.snapshot().opened, 1);
-    // The control: it was really changed.
+    // The control: the password was really changed.
     let outdated = Pool::builder().build(driver(&Vault::new("first"))).map(drop);
     let outdated = outdated.expect_err("the first password is refused by now");
     let fault = outdated.connect_error().map(|error| error.fault());
@@ -116,7 +118,7 @@ fn rotate_under_load<F: Flavour>(
 }
 
 #[test]
-fn postgres_passwords_are_rotated_under_load_and_nobody_notices() {
+fn postgres_passwords_are_rotated_under_load_without_an_error() {
     if !pg::available() {
         return;
     }
@@ -134,7 +136,7 @@ fn postgres_passwords_are_rotated_under_load_and_nobody_notices() {
 }
 
 #[test]
-fn mariadb_passwords_are_rotated_under_load_and_nobody_notices() {
+fn mariadb_passwords_are_rotated_under_load_without_an_error() {
     if !mariadb::available() {
         return;
     }
@@ -150,7 +152,7 @@ fn mariadb_passwords_are_rotated_under_load_and_nobody_notices() {
 }
 
 #[test]
-fn a_hook_may_name_the_user_too_and_wins_over_the_configuration() {
+fn a_credentials_hook_may_set_the_user_and_overrides_the_configuration() {
     if !pg::available() || !mariadb::available() {
         return;
     }
@@ -174,7 +176,7 @@ fn a_hook_may_name_the_user_too_and_wins_over_the_configuration() {
     assert_eq!(user.as_deref(), Some("other@%"));
 }
 
-/// A driver to this port whose hook does this.
+/// Returns drivers to this port with this hook.
 fn hooked<H>(port: u16, hook: H) -> (Postgres, MySql)
 where
     H: Fn() -> Result<Credentials, BoxError> + Clone + Send + Sync + 'static,
@@ -209,18 +211,18 @@ fn an_error_and_a_panic_of_the_hook_each_fail_one_attempt() {
 fn hangs<D: Driver>(driver: D, accepted: impl Fn() -> usize) {
     let (short, hang) = (Duration::from_millis(150), Duration::from_millis(600));
     let builder = Pool::builder().max_size(1).connect_timeout(short).checkout_timeout(short * 2);
-    let pool = builder.build_lazy(driver).expect("the knobs agree");
+    let pool = builder.build_lazy(driver).expect("the options agree");
     let (error, took) = within(SOON, || pool.get().map(drop).expect_err("the hook hangs"));
     assert!(took < hang, "{took:?}");
     assert_eq!(error.kind(), ErrorKind::CheckoutTimeout);
     assert!(error.to_string().contains(&Phase::Authorising.to_string()), "{error}");
-    // It returns, too late: the attempt ends, and nothing was dialled for it.
+    // The hook returns too late: the attempt ends without a dial.
     assert!(eventually(SOON, || pool.snapshot().pending == 0), "{}", pool.snapshot());
     assert_eq!(accepted(), 0);
 }
 
 #[test]
-fn a_hook_that_hangs_delays_nobody_and_past_the_deadline_nothing_is_dialled() {
+fn a_hanging_credentials_hook_delays_no_other_caller_and_after_the_deadline_no_dial_follows() {
     let listener = serve(|_| ());
     let asked = || {
         std::thread::sleep(Duration::from_millis(700));
@@ -229,4 +231,53 @@ fn a_hook_that_hangs_delays_nobody_and_past_the_deadline_nothing_is_dialled() {
     let (pg, my) = hooked(listener.port(), asked);
     hangs(pg, || listener.accepted());
     hangs(my, || listener.accepted());
+}
+
+#[test]
+fn an_account_of_mariadb_with_ed25519_logs_in_and_a_wrong_password_is_refused() {
+    support::require!(mariadb, mariadb_only);
+    let server = mariadb::Server::start();
+    server.sql("install soname 'auth_ed25519'");
+    for host in ["%", "localhost"] {
+        let user = format!("modern@'{host}'");
+        server.sql(&format!("create user {user} identified via ed25519 using password('hush')"));
+        server.sql(&format!("grant all on *.* to {user}"));
+    }
+    let url =
+        |password: &str| server.url("mysql").replace("app:app@", &format!("modern:{password}@"));
+    let pool =
+        Pool::builder().build(MySql::new(&url("hush")).expect("a driver")).expect("it logs in");
+    assert_eq!(pool.query::<i64>("select 1").expect("an answer"), [1]);
+    let wrong = Pool::builder().build(MySql::new(&url("hushwrong")).expect("a driver"));
+    let error = wrong.map(drop).expect_err("a wrong password");
+    let fault = error.connect_error().map(|error| error.fault());
+    assert_eq!(fault, Some(ConnectFault::Authentication), "{error}");
+}
+
+/// MariaDB's ed25519 denies one of 256 log-ins of the driver though the password is right.
+#[test]
+fn one_denied_log_in_is_repeated_after_each_that_succeeded() {
+    support::require!(mariadb, mariadb_only);
+    let server = mariadb::Server::start();
+    let database = server.fresh_database();
+    let denials = || {
+        let status = server.sql("show global status like 'Access_denied_errors'");
+        status[0][1].parse::<u64>().expect("a number")
+    };
+    let vault = Vault::new("wrong");
+    let driver = MySql::new(&database.url()).expect("a driver").with_credentials(vault.hook());
+    let pool = Pool::builder().max_size(1).build_lazy(driver).expect("a pool");
+    let fail_once = || {
+        let before = (denials(), pool.snapshot().connect_attempts);
+        // Between two attempts the pool reports the error of the last one.
+        let failed = || pool.get().is_err() && pool.snapshot().connect_attempts > before.1;
+        assert!(eventually(SOON, failed), "{}", pool.snapshot());
+        denials() - before.0
+    };
+    assert_eq!([fail_once(), fail_once(), fail_once()], [2, 1, 1]);
+    vault.rotate("app", |_| ());
+    assert!(eventually(SOON, || pool.get().is_ok()), "{}", pool.snapshot());
+    vault.rotate("wrong", |_| ());
+    pool.retire_all();
+    assert_eq!([fail_once(), fail_once()], [2, 1]);
 }

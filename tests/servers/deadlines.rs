@@ -1,6 +1,6 @@
-//! A deadline is a deadline, whatever the server, the network or the resolver does.
+//! Every call returns by its deadline, whatever the server, the network or the resolver does.
 
-use crate::flavour::{Flavour, My, Ours, Pg, Subject, fill};
+use crate::variant::{My, Ours, Pg, Subject, Variant, fill};
 use poolwarden::{ErrorKind, MySql, Phase, Pool, PooledConnection, Postgres, Validation};
 use std::io;
 use std::net::SocketAddr;
@@ -16,16 +16,16 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_millis(1_500);
 const SIZE: u32 = 4;
 
-/// Asks for a connection and returns the error, which must come in time.
+/// Checks out and returns the error, which must come in time.
 fn refusal<D: poolwarden::Driver>(pool: &Pool<D>) -> poolwarden::Error {
     let began = Instant::now();
-    let error = pool.get_timeout(TIMEOUT).map(drop).expect_err("no connection can be had");
+    let error = pool.get_timeout(TIMEOUT).map(drop).expect_err("no connection can be opened");
     let took = began.elapsed();
     assert!(took <= LIMIT, "took {took:?}: {error}");
     error
 }
 
-/// All places can be taken at the same time: no slot is gone.
+/// Asserts that all permits can be taken at the same time: no slot is lost.
 fn assert_all_places<D: poolwarden::Driver>(pool: &Pool<D>, within: Duration) {
     let until = Instant::now() + within;
     let mut held: Vec<PooledConnection<D>> = Vec::new();
@@ -33,17 +33,17 @@ fn assert_all_places<D: poolwarden::Driver>(pool: &Pool<D>, within: Duration) {
         match pool.get_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(connection) => held.push(connection),
             Err(error) if Instant::now() < until => drop(error),
-            Err(error) => panic!("only {} places: {error}", held.len()),
+            Err(error) => panic!("only {} permits: {error}", held.len()),
         }
     }
 }
 
 /// Freezes a server under a full pool of idle connections: every check-out ends
-/// in time, and after the thaw the pool serves again by itself.
-fn frozen<F: Flavour>(flavour: &F, freeze: impl Fn(), thaw: impl Fn()) {
+/// in time, and after the thaw the pool recovers by itself.
+fn frozen<F: Variant>(variant: &F, freeze: impl Fn(), thaw: impl Fn()) {
     let builder = Pool::builder().max_size(SIZE).validation(Validation::AlwaysPing);
-    let pool = builder.ping_timeout(Duration::from_millis(300)).build(flavour.driver());
-    let ours: Ours<F> = Ours(pool.expect("the server is there"));
+    let pool = builder.ping_timeout(Duration::from_millis(300)).build(variant.driver());
+    let ours: Ours<F> = Ours(pool.expect("the server accepts"));
     fill(&ours.0);
     // A text statement leaves a message unsent that a plain drop would wait for.
     ours.work().expect("it works");
@@ -54,9 +54,9 @@ fn frozen<F: Flavour>(flavour: &F, freeze: impl Fn(), thaw: impl Fn()) {
     assert_eq!(silent, 1, "one silence condemns all: {}", ours.0.snapshot());
     for _ in 0..2 {
         let error = refusal(&ours.0);
-        let told = ["being opened", "let go of", "ping", "timed out"];
+        let reported = ["being opened", "confirm the close", "ping", "timed out"];
         let text = format!("{error}");
-        assert!(told.iter().any(|part| text.contains(part)), "no phase in: {text}");
+        assert!(reported.iter().any(|part| text.contains(part)), "no phase in: {text}");
     }
     thaw();
     let began = Instant::now();
@@ -67,45 +67,45 @@ fn frozen<F: Flavour>(flavour: &F, freeze: impl Fn(), thaw: impl Fn()) {
 }
 
 #[test]
-fn a_frozen_postgres_holds_no_caller_and_no_slot() {
+fn a_frozen_postgres_delays_no_caller_beyond_its_deadline_and_loses_no_slot() {
     if !pg::available() {
         return;
     }
     let server = pg::Server::start();
-    let flavour = Pg::new(server.url("postgres", "postgres"));
-    frozen(&flavour, || server.freeze(), || server.thaw());
+    let variant = Pg::new(server.url("postgres", "postgres"));
+    frozen(&variant, || server.freeze(), || server.thaw());
 }
 
 #[cfg(feature = "native-tls")]
 #[test]
-fn a_frozen_server_behind_tls_holds_no_caller_and_no_slot() {
-    if !pg::available() || !mariadb::available() || !certificates::available() {
+fn a_frozen_server_over_tls_delays_no_caller_beyond_its_deadline_and_loses_no_slot() {
+    if !pg::available() || !pg::tls() || !mariadb::available() || !certificates::available() {
         return;
     }
     let server = pg::Server::with(|conf| {
-        conf.tls(Certificate::Right);
+        conf.tls(Certificate::Valid);
     });
-    let flavour = Pg::new(server.url("postgres", "postgres")).with_tls(crate::tls::full());
-    frozen(&flavour, || server.freeze(), || server.thaw());
+    let variant = Pg::new(server.url("postgres", "postgres")).with_tls(crate::tls::full());
+    frozen(&variant, || server.freeze(), || server.thaw());
     let server = mariadb::Server::with(|conf| {
-        conf.tls(Certificate::Right);
+        conf.tls(Certificate::Valid);
     });
-    let flavour = My::new(server.url("mysql")).with_tls(crate::tls::full());
-    frozen(&flavour, || server.freeze(), || server.thaw());
+    let variant = My::new(server.url("mysql")).with_tls(crate::tls::full());
+    frozen(&variant, || server.freeze(), || server.thaw());
 }
 
 #[test]
-fn a_frozen_postgres_behind_a_unix_socket_holds_no_caller_and_no_slot() {
+fn a_frozen_postgres_over_a_unix_socket_delays_no_caller_beyond_its_deadline_and_loses_no_slot() {
     if !pg::available() {
         return;
     }
     let server = pg::Server::start();
-    let flavour = Pg::new(server.unix_url("postgres", "postgres"));
-    frozen(&flavour, || server.freeze(), || server.thaw());
+    let variant = Pg::new(server.unix_url("postgres", "postgres"));
+    frozen(&variant, || server.freeze(), || server.thaw());
 }
 
 #[test]
-fn a_frozen_mariadb_holds_no_caller_and_no_slot() {
+fn a_frozen_mariadb_delays_no_caller_beyond_its_deadline_and_loses_no_slot() {
     if !mariadb::available() {
         return;
     }
@@ -115,9 +115,9 @@ fn a_frozen_mariadb_holds_no_caller_and_no_slot() {
     frozen(&My::new(database.unix_url()), || server.freeze(), || server.thaw());
 }
 
-/// A pool with nothing open over something that hangs.
+/// A pool without an open connection whose connect hangs.
 pub fn hanging<D: poolwarden::Driver>(driver: D, phase: Phase) {
-    let pool = Pool::builder().max_size(2).build_lazy(driver).expect("knobs agree");
+    let pool = Pool::builder().max_size(2).build_lazy(driver).expect("options agree");
     for _ in 0..2 {
         let error = refusal(&pool);
         assert_eq!(error.kind(), ErrorKind::CheckoutTimeout, "{error}");
@@ -125,11 +125,12 @@ pub fn hanging<D: poolwarden::Driver>(driver: D, phase: Phase) {
     }
 }
 
-/// The same with a time-out of the connect that is shorter than the caller's.
+/// The same with a connect timeout that is shorter than the caller's.
 pub fn hanging_dial<D: poolwarden::Driver>(driver: D, phase: Phase) {
     let builder = Pool::builder().max_size(2).connect_timeout(Duration::from_millis(400));
-    let pool = builder.build_lazy(driver).expect("knobs agree");
-    let error = refusal(&pool);
+    let pool = builder.build_lazy(driver).expect("options agree");
+    let patient = Duration::from_secs(20);
+    let error = pool.get_timeout(patient).map(drop).expect_err("no connection can be opened");
     assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
     let cause = error.connect_error().expect("a failed connect");
     assert_eq!(cause.fault(), poolwarden::ConnectFault::TimedOut, "{cause:?}");
@@ -152,7 +153,7 @@ fn silent_port() -> (script::Script, u16) {
 }
 
 #[test]
-fn a_listener_that_accepts_and_never_answers_holds_no_caller() {
+fn a_listener_that_accepts_and_never_answers_delays_no_caller_beyond_its_deadline() {
     let (_silent, port) = silent_port();
     let (pg, my) = (on_port_pg(port), on_port_my(port));
     hanging(pg.driver(), Phase::Handshaking);
@@ -170,41 +171,41 @@ fn on_port_my(port: u16) -> My {
 }
 
 #[test]
-fn a_listener_whose_backlog_is_full_holds_no_caller() {
+fn a_listener_with_a_full_backlog_delays_no_caller_beyond_its_deadline() {
     let proxy = Proxy::to_port(1);
     proxy.set_mode(Mode::FullBacklog);
     hanging(on_port_pg(proxy.port()).driver(), Phase::Connecting);
     hanging_dial(on_port_pg(proxy.port()).driver(), Phase::Connecting);
     let pool = Pool::builder().max_size(2).build_lazy(on_port_my(proxy.port()).driver());
-    assert_eq!(refusal(&pool.expect("knobs agree")).kind(), ErrorKind::CheckoutTimeout);
+    assert_eq!(refusal(&pool.expect("options agree")).kind(), ErrorKind::CheckoutTimeout);
 }
 
 #[test]
-fn a_stopped_postmaster_holds_no_caller_and_serves_again_after_it_goes_on() {
+fn a_frozen_postmaster_delays_no_caller_beyond_its_deadline_and_serves_again_once_thawed() {
     if !pg::available() {
         return;
     }
     let server = pg::Server::start();
-    let flavour = Pg::new(server.url("postgres", "postgres"));
-    let pool = Pool::builder().max_size(2).build_lazy(flavour.driver()).expect("knobs agree");
+    let variant = Pg::new(server.url("postgres", "postgres"));
+    let pool = Pool::builder().max_size(2).build_lazy(variant.driver()).expect("options agree");
     server.freeze_postmaster_only();
     let error = refusal(&pool);
     assert!(error.to_string().contains("handshake"), "{error}");
     server.thaw();
     let began = Instant::now();
-    drop(pool.get().expect("it serves again"));
+    drop(pool.get().expect("the server accepts again"));
     assert!(began.elapsed() <= Duration::from_secs(2), "after {:?}", began.elapsed());
     assert_all_places(&pool, Duration::from_secs(5));
 }
 
 #[test]
-fn a_mysql_server_that_drips_a_byte_at_a_time_holds_no_caller() {
+fn a_mysql_server_that_sends_byte_by_byte_delays_no_caller_beyond_its_deadline() {
     if !mariadb::available() {
         return;
     }
     let database = mariadb::shared().fresh_database();
     let proxy = Proxy::to_port(mariadb::shared().port());
-    proxy.set_mode(Mode::With(Fault::Drip { bytes: 1, every: Duration::from_millis(500) }));
+    proxy.set_mode(Mode::With(Fault::Throttle { bytes: 1, every: Duration::from_millis(500) }));
     let driver = || My::new(database.url_via(proxy.port())).driver();
     hanging(driver(), Phase::Handshaking);
     hanging_dial(driver(), Phase::Handshaking);
@@ -217,7 +218,7 @@ fn slow(_: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
 }
 
 #[test]
-fn a_resolver_that_hangs_holds_no_caller() {
+fn a_hanging_resolver_delays_no_caller_beyond_its_deadline() {
     let pg = || Postgres::new("postgres://nobody@db.test/nothing").expect("a driver");
     hanging(pg().with_resolver(slow), Phase::Resolving);
     hanging_dial(pg().with_resolver(slow), Phase::Resolving);
@@ -227,7 +228,7 @@ fn a_resolver_that_hangs_holds_no_caller() {
 }
 
 #[test]
-fn a_frozen_server_costs_idle_connections_one_ping_and_not_one_each() {
+fn idle_connections_of_a_frozen_server_cost_one_ping_timeout_in_all() {
     if !pg::available() {
         return;
     }
@@ -235,7 +236,7 @@ fn a_frozen_server_costs_idle_connections_one_ping_and_not_one_each() {
     let builder = Pool::builder().max_size(8).validation(Validation::AlwaysPing);
     let driver = Pg::new(server.url("postgres", "postgres")).driver();
     let pool = builder.ping_timeout(Duration::from_millis(200)).build(driver);
-    let pool = pool.expect("the server is there");
+    let pool = pool.expect("the server accepts");
     fill(&pool);
     let before = pool.snapshot().pings;
     server.freeze();

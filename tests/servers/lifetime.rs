@@ -1,6 +1,6 @@
-//! Lifetimes hold on a hot pool, as the server sees them.
+//! Lifetimes hold on a busy pool, as the server sees them.
 
-use crate::flavour::{Bare, Flavour, My, Ours, Pg, Subject, fresh_name};
+use crate::variant::{Bare, My, Ours, Pg, Subject, Variant, fresh_name};
 use poolwarden::{CloseReason, Pool};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -9,41 +9,59 @@ use support::{mariadb, postgres as pg};
 const LIFETIME: Duration = Duration::from_secs(2);
 const RUN: Duration = Duration::from_millis(4_500);
 
-/// 8 threads without a pause; meanwhile the server's list is watched. Returns the
-/// oldest age that it showed, in milliseconds, and the errors callers saw.
-fn keep_busy(subject: &impl Subject, oldest: impl Fn() -> u64) -> (u64, Vec<String>) {
+/// The ages in the server's list while 8 threads worked without a pause.
+struct Watched {
+    /// The oldest age, in milliseconds.
+    oldest: u64,
+    errors: Vec<String>,
+    /// The longest time that a thread held a connection, which is never closed in use.
+    longest: Duration,
+}
+
+impl Watched {
+    #[track_caller]
+    fn assert_none_outlived_its_lifetime(&self) {
+        assert_eq!(self.errors, Vec::<String>::new());
+        // Its work, its close and reading the list take a moment, longer on a loaded
+        // computer.
+        let slack = Duration::from_millis(400) + 2 * self.longest;
+        let oldest = Duration::from_millis(self.oldest);
+        assert!(oldest <= LIFETIME + slack, "{oldest:?} old, with a slack of {slack:?}");
+    }
+}
+
+fn keep_busy(subject: &impl Subject, oldest: impl Fn() -> u64) -> Watched {
     let stop = AtomicBool::new(false);
     let until = Instant::now() + RUN;
     std::thread::scope(|scope| {
         let work = || {
-            let mut errors = Vec::new();
+            let (mut errors, mut longest) = (Vec::new(), Duration::ZERO);
             while !stop.load(SeqCst) {
+                let began = Instant::now();
                 errors.extend(subject.work().err());
+                longest = longest.max(began.elapsed());
             }
-            errors
+            (errors, longest)
         };
-        let herd: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
         let mut seen = 0;
         while Instant::now() < until {
             seen = seen.max(oldest());
             std::thread::sleep(Duration::from_millis(50));
         }
         stop.store(true, SeqCst);
-        let errors = herd.into_iter().flat_map(|one| one.join().expect("no panic"));
-        (seen, errors.collect())
+        let ends: Vec<_> = workers.into_iter().map(|one| one.join().expect("no panic")).collect();
+        let longest = ends.iter().map(|(_, longest)| *longest).max().unwrap_or_default();
+        let errors = ends.into_iter().flat_map(|(errors, _)| errors).collect();
+        Watched { oldest: seen, errors, longest }
     })
 }
 
-/// A look at the server's list takes a moment in which a connection grows older.
-const SLACK_MS: u64 = 400;
-
-fn hot<F: Flavour>(flavour: &F, oldest: impl Fn() -> u64) {
+fn hot<F: Variant>(variant: &F, oldest: impl Fn() -> u64) {
     let builder = Pool::builder().max_size(8).max_lifetime(LIFETIME).lifetime_jitter(0.25);
-    let pool = builder.build(flavour.driver()).expect("the server is there");
+    let pool = builder.build(variant.driver()).expect("the server accepts");
     let ours: Ours<F> = Ours(pool);
-    let (oldest, errors) = keep_busy(&ours, oldest);
-    assert_eq!(errors, Vec::<String>::new());
-    assert!(oldest <= 2_000 + SLACK_MS, "a connection was {oldest} ms old");
+    keep_busy(&ours, oldest).assert_none_outlived_its_lifetime();
     let books = ours.0.snapshot();
     assert!(books.closed_by(CloseReason::MaxLifetime) >= 8, "{books}");
     assert_eq!(books.closed(), books.closed_by(CloseReason::MaxLifetime), "{books}");
@@ -65,14 +83,12 @@ fn no_postgres_session_outlives_its_lifetime_in_a_bare_r2d2_pool() {
         return;
     }
     let database = pg::shared().fresh_database();
-    let flavour = Pg::new(database.url());
+    let variant = Pg::new(database.url());
     let builder = Pool::builder().max_size(8).max_lifetime(LIFETIME);
-    let manager = builder.manager(flavour.driver()).expect("knobs agree");
-    let bare: Bare<Pg> = Bare(manager.builder().build(manager).expect("the server is there"));
+    let manager = builder.manager(variant.driver()).expect("options agree");
+    let bare: Bare<Pg> = Bare(manager.builder().build(manager).expect("the server accepts"));
     let oldest = || database.backends().iter().map(|one| one.age_ms).max().unwrap_or(0);
-    let (oldest, errors) = keep_busy(&bare, oldest);
-    assert_eq!(errors, Vec::<String>::new());
-    assert!(oldest <= 2_000 + SLACK_MS, "a connection was {oldest} ms old");
+    keep_busy(&bare, oldest).assert_none_outlived_its_lifetime();
 }
 
 #[test]
@@ -97,25 +113,25 @@ fn no_mariadb_session_outlives_its_lifetime_on_a_hot_pool() {
 }
 
 #[test]
-fn expiries_are_spread_and_a_connection_in_use_is_never_cut() {
+fn expiries_are_spread_and_a_connection_in_use_is_never_closed() {
     if !pg::available() {
         return;
     }
     let database = pg::shared().fresh_database();
     let name = fresh_name("spread");
     let log = support::logs::mark();
-    // The keeper looks once a second at least, and knows the deadlines from then on.
+    // The housekeeper looks once a second at least, and knows the deadlines from then on.
     let builder = Pool::builder().max_size(12).max_lifetime(Duration::from_secs(3));
     let builder = builder.lifetime_jitter(0.5).name(&name);
-    let pool = builder.build(Pg::new(database.url()).driver()).expect("the server is there");
-    crate::flavour::fill(&pool);
+    let pool = builder.build(Pg::new(database.url()).driver()).expect("the server accepts");
+    crate::variant::fill(&pool);
     let opened = Instant::now();
     let mut held = pool.get().expect("a connection");
     let rest = || pool.snapshot().closed_by(CloseReason::MaxLifetime);
     assert!(support::wait::eventually(Duration::from_secs(5), || rest() >= 11), "{}", rest());
-    // By now its own life is over too, whatever its share of the jitter.
+    // By now its own lifetime has ended too, whatever its jitter.
     std::thread::sleep(Duration::from_secs(3).saturating_sub(opened.elapsed()));
-    held.execute("select 1", &[]).expect("it is not cut");
+    held.execute("select 1", &[]).expect("it is not closed");
     drop(held);
     assert_eq!(rest(), 12);
     let times: Vec<Instant> = log

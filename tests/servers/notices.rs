@@ -1,4 +1,4 @@
-//! The server's notices reach who wants them, and whoever panics over them harms nobody.
+//! The server's notices reach the callback, and a panic in it affects no other caller.
 
 use poolwarden::{Pool, Postgres};
 use std::sync::mpsc;
@@ -26,7 +26,7 @@ fn notices_reach_the_callback_over_tcp_and_over_a_unix_socket() {
 }
 
 #[test]
-fn a_callback_that_panics_costs_its_notice_and_nothing_else() {
+fn a_notice_callback_that_panics_loses_only_that_notice() {
     if !pg::available() {
         return;
     }
@@ -42,6 +42,6 @@ fn a_callback_that_panics_costs_its_notice_and_nothing_else() {
     let books = pool.snapshot();
     assert_eq!((books.opened, books.closed()), (1, 0), "{books}");
     let lines = log.records();
-    let told = lines.iter().filter(|line| line.message.contains("notice callback")).count();
-    assert_eq!(told, 1, "{lines:#?}");
+    let reported = lines.iter().filter(|line| line.message.contains("notice callback")).count();
+    assert_eq!(reported, 1, "{lines:#?}");
 }

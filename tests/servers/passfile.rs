@@ -1,4 +1,4 @@
-//! libpq's password file, on a server that asks for passwords.
+//! libpq's password file, on a server that requires passwords.
 
 use poolwarden::{ConnectFault, Error, Pool, Postgres, Settings};
 use std::fs::{self, Permissions};
@@ -25,7 +25,7 @@ fn fault(outcome: Result<Pool<Postgres>, Error>) -> ConnectFault {
 }
 
 #[test]
-fn the_password_of_the_file_is_used_where_none_is_given_and_read_at_every_connect() {
+fn the_password_file_is_used_without_a_configured_password_and_read_at_every_connect() {
     if !pg::available() {
         return;
     }
@@ -49,13 +49,17 @@ fn the_password_of_the_file_is_used_where_none_is_given_and_read_at_every_connec
     assert!(pool.get().is_ok(), "a new connection with the new password");
 
     let given = url.replace("filed@", "filed:hushwrong@");
-    assert_eq!(fault(log_in(&given, &file)), ConnectFault::Authentication, "the given one wins");
+    assert_eq!(
+        fault(log_in(&given, &file)),
+        ConnectFault::Authentication,
+        "the configured one takes precedence"
+    );
     let by_key = format!("{url}&passfile={}", file.display());
-    assert!(log_in(&by_key, Path::new("/nowhere")).is_ok(), "the URL's file wins");
+    assert!(log_in(&by_key, Path::new("/nowhere")).is_ok(), "the URL's file takes precedence");
 }
 
 #[test]
-fn a_password_file_that_others_may_read_is_warned_of_once_and_not_used() {
+fn a_password_file_that_others_may_read_is_not_used_and_warned_about_once() {
     if !pg::available() {
         return;
     }
@@ -75,10 +79,39 @@ fn a_password_file_that_others_may_read_is_warned_of_once_and_not_used() {
         ));
         let name = file.display().to_string();
         let lines = log.records();
-        let told: Vec<_> = lines.iter().filter(|line| line.message.contains(&name)).collect();
-        assert_eq!(told.len(), 1, "{lines:#?}");
-        assert!(told[0].message.contains("chmod 0600") && !told[0].message.contains("hush"));
+        let reported: Vec<_> = lines.iter().filter(|line| line.message.contains(&name)).collect();
+        assert_eq!(reported.len(), 1, "{lines:#?}");
+        assert!(
+            reported[0].message.contains("chmod 0600") && !reported[0].message.contains("hush")
+        );
     }
     write(&file, "*:*:*:*:hush", 0o600);
     assert!(log_in(&url, &file).is_ok());
+}
+
+#[test]
+fn without_a_user_the_line_of_the_operating_systems_user_is_used() {
+    support::require!(postgres);
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
+    let Some(user) = user.expect("the system's users can be read").map(|user| user.name) else {
+        eprintln!("skipped: this process's user has no name");
+        return;
+    };
+    let server = pg::Server::with(|conf| {
+        conf.hba("host all all 127.0.0.1/32 scram-sha-256");
+    });
+    let by_socket = |statement: &str| {
+        let folder = server.socket_dir().display().to_string();
+        let text = format!("host={folder} port={} user=postgres dbname=postgres", server.port());
+        let mut client = ::postgres::Client::connect(&text, ::postgres::NoTls).expect("a client");
+        client.batch_execute(statement).expect("a statement");
+    };
+    by_socket(&format!("create role \"{user}\" login password 'hush'"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("passwords");
+    write(&file, &format!("*:*:*:postgres:hushwrong\n*:*:*:{user}:hush\n"), 0o600);
+    let url = format!("postgres://127.0.0.1:{}/postgres?pool_max_size=1", server.port());
+    let pool = log_in(&url, &file).expect("the password of the file");
+    let row = pool.query_one("select current_user::text", &[]).expect("an answer");
+    assert_eq!(row.get::<_, String>(0), user);
 }

@@ -1,5 +1,5 @@
-//! Work is done again only if it provably was not done, or on the caller's word; and
-//! nobody is told "failed" about something that may have been done.
+//! Work is retried only if it provably took no effect, or if the caller declared it
+//! idempotent; and work that may have taken effect is never reported as failed.
 
 mod mariadb;
 mod postgres;

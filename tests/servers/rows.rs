@@ -1,6 +1,6 @@
-//! No connection is held by rows, and no query fills the memory.
+//! Rows hold no connection, and no query fills the memory.
 
-use crate::flavour::{Flavour, My, shared_my, shared_pg};
+use crate::variant::{My, Variant, shared_my, shared_pg};
 use poolwarden::{CloseReason, ErrorKind, Pool};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ fn resident_mib() -> u64 {
 }
 
 /// Runs a query that would return 50 million rows: it ends in a second, without
-/// filling the memory, and the pool goes on.
+/// filling the memory, and the pool stays usable.
 fn stops_at_the_limit(query: impl Fn() -> poolwarden::Error, goes_on: impl FnOnce()) {
     let (began, before) = (Instant::now(), resident_mib());
     let error = query();
@@ -26,8 +26,8 @@ fn stops_at_the_limit(query: impl Fn() -> poolwarden::Error, goes_on: impl FnOnc
 
 #[test]
 fn a_loop_over_postgres_rows_may_query_inside_with_one_connection() {
-    let Some((flavour, _database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+    let Some((variant, _database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     pool.batch_execute("create table seen (n bigint)").expect("a table");
     let rows = pool.query("select n::bigint from generate_series(1, 10000) n", &[]);
     for row in rows.expect("rows") {
@@ -45,8 +45,8 @@ fn a_loop_over_postgres_rows_may_query_inside_with_one_connection() {
 
 #[test]
 fn a_loop_over_mariadb_rows_may_query_inside_with_one_connection() {
-    let Some((flavour, _database)) = shared_my() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+    let Some((variant, _database)) = shared_my() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     pool.query_drop("create table seen (n bigint)").expect("a table");
     let rows: Vec<u64> = pool.query("select seq from seq_1_to_10000").expect("rows");
     for n in rows {
@@ -62,14 +62,14 @@ fn a_loop_over_mariadb_rows_may_query_inside_with_one_connection() {
 }
 
 #[test]
-fn the_row_limit_stops_a_postgres_query_and_the_pool_goes_on() {
-    let Some((flavour, database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(1).row_limit(1_000).build(flavour.driver());
+fn the_row_limit_stops_a_postgres_query_and_the_pool_stays_usable() {
+    let Some((variant, database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(1).row_limit(1_000).build(variant.driver());
     let pool = pool.expect("a pool");
     let big = "select generate_series(1, 50000000)";
     stops_at_the_limit(
         || pool.query(big, &[]).map(drop).expect_err("too many"),
-        || assert_eq!(pool.query("select 1", &[]).expect("it goes on").len(), 1),
+        || assert_eq!(pool.query("select 1", &[]).expect("the pool stays usable").len(), 1),
     );
     stops_at_the_limit(
         || pool.execute(big, &[]).map(drop).expect_err("too many"),
@@ -83,12 +83,12 @@ fn the_row_limit_stops_a_postgres_query_and_the_pool_goes_on() {
 }
 
 #[test]
-fn the_row_limit_stops_a_mariadb_query_and_the_pool_goes_on() {
-    let Some((flavour, _database)) = shared_my() else { return };
-    let pool = Pool::builder().max_size(1).row_limit(1_000).build(flavour.driver());
+fn the_row_limit_stops_a_mariadb_query_and_the_pool_stays_usable() {
+    let Some((variant, _database)) = shared_my() else { return };
+    let pool = Pool::builder().max_size(1).row_limit(1_000).build(variant.driver());
     let pool = pool.expect("a pool");
     let big = "select seq from seq_1_to_50000000";
-    let one = || assert_eq!(pool.query::<u64>("select 1").expect("it goes on"), [1]);
+    let one = || assert_eq!(pool.query::<u64>("select 1").expect("the pool stays usable"), [1]);
     stops_at_the_limit(|| pool.query::<u64>(big).map(drop).expect_err("too many"), one);
     stops_at_the_limit(|| pool.query_first::<u64>(big).map(drop).expect_err("too many"), one);
     stops_at_the_limit(|| pool.query_drop(big).expect_err("too many"), one);
@@ -97,21 +97,21 @@ fn the_row_limit_stops_a_mariadb_query_and_the_pool_goes_on() {
 }
 
 #[test]
-fn as_many_rows_as_the_limit_pass() {
-    let Some((flavour, _database)) = shared_pg() else { return };
-    let pool = Pool::builder().row_limit(5).build(flavour.driver()).expect("a pool");
+fn a_result_of_exactly_the_row_limit_is_returned() {
+    let Some((variant, _database)) = shared_pg() else { return };
+    let pool = Pool::builder().row_limit(5).build(variant.driver()).expect("a pool");
     assert_eq!(pool.query("select generate_series(1, 5)", &[]).expect("rows").len(), 5);
     assert!(pool.query("select generate_series(1, 6)", &[]).is_err());
 }
 
 #[test]
-fn a_query_for_one_row_says_how_many_there_were() {
-    let Some((flavour, _database)) = shared_pg() else { return };
-    let pool = Pool::builder().build(flavour.driver()).expect("a pool");
+fn the_error_of_a_query_for_one_row_has_the_number_of_rows() {
+    let Some((variant, _database)) = shared_pg() else { return };
+    let pool = Pool::builder().name("rows").build(variant.driver()).expect("a pool");
     let none = pool.query_one("select 1 where false", &[]).map(drop).expect_err("no row");
     assert_eq!(
         (none.kind(), &*none.to_string()),
-        (ErrorKind::RowCount, "the query returned 0 rows, not one")
+        (ErrorKind::RowCount, "pool rows: the query returned 0 rows, not one")
     );
     let many = pool.query_opt("select generate_series(1, 3)", &[]).map(drop).expect_err("3 rows");
     assert_eq!(many.kind(), ErrorKind::RowCount);
@@ -120,19 +120,19 @@ fn a_query_for_one_row_says_how_many_there_were() {
 }
 
 #[test]
-fn an_error_of_a_later_mysql_statement_or_row_is_not_swallowed() {
-    let Some((flavour, _database)) = shared_my() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+fn an_error_of_a_later_mysql_statement_or_row_is_reported() {
+    let Some((variant, _database)) = shared_my() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     let late = pool.query_drop("select 1; select * from no_such_table").expect_err("an error");
     assert_eq!(late.kind(), ErrorKind::Driver);
-    assert_eq!(pool.query::<u64>("select 7").expect("in step"), [7]);
+    assert_eq!(pool.query::<u64>("select 7").expect("in sync"), [7]);
     assert_eq!(pool.snapshot().closed(), 0);
 }
 
 #[test]
-fn a_mysql_row_that_does_not_fit_its_type_is_an_error_and_no_panic() {
-    let Some((flavour, _database)) = shared_my() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+fn a_mysql_row_that_does_not_fit_its_type_is_an_error_and_not_a_panic() {
+    let Some((variant, _database)) = shared_my() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     let error = pool.query::<u8>("select 'text'").expect_err("not a number");
     assert_eq!(error.kind(), ErrorKind::Driver);
     assert_eq!(pool.snapshot().closed(), 0);

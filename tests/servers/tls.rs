@@ -1,14 +1,14 @@
-//! Connections are as safe as they were told to be, and the pool says how safe
+//! Connections are as secure as configured, and the pool reports how secure
 //! they are.
 
+mod faults;
 mod identity;
 mod modes;
 mod prefer;
 mod roots;
-mod trouble;
 mod warnings;
 
-use crate::flavour::{Flavour, My, Pg};
+use crate::variant::{My, Pg, Variant};
 use mysql::prelude::Queryable;
 use poolwarden::{ConnectFault, Encryption, Pool, SslMode, Tls};
 use std::io;
@@ -19,7 +19,7 @@ use support::certificates::{self, Certificate};
 use support::script::{self, Script};
 use support::{mariadb, postgres as pg};
 
-/// A connection of the driver crate alone, which looks at no certificate.
+/// Opens a connection with the driver crate alone, which verifies no certificate.
 pub fn bare_postgres(text: &str) -> Result<postgres::Client, postgres::Error> {
     let mut builder = native_tls::TlsConnector::builder();
     builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
@@ -29,12 +29,12 @@ pub fn bare_postgres(text: &str) -> Result<postgres::Client, postgres::Error> {
     config.connect(postgres_native_tls::MakeTlsConnector::new(connector))
 }
 
-/// Whether there are servers and a program to make certificates.
+/// Returns `true` if the servers and `openssl` are installed.
 pub fn available() -> bool {
-    pg::available() && mariadb::available() && certificates::available()
+    pg::available() && pg::tls() && mariadb::available() && certificates::available()
 }
 
-/// A role of each kind of access rule; all others are trusted in any way.
+/// A role for each kind of access rule; all others are trusted.
 const RULES: [&str; 6] = [
     "hostssl all no_tls all reject",
     "hostnossl all must_tls all reject",
@@ -49,7 +49,7 @@ pub fn tls_pg() -> &'static pg::Server {
     static SERVER: OnceLock<pg::Server> = OnceLock::new();
     SERVER.get_or_init(|| {
         let server = pg::Server::with(|conf| {
-            conf.tls(Certificate::Right);
+            conf.tls(Certificate::Valid);
             for rule in RULES {
                 conf.hba(rule);
             }
@@ -66,7 +66,7 @@ pub fn tls_my() -> &'static mariadb::Server {
     static SERVER: OnceLock<mariadb::Server> = OnceLock::new();
     SERVER.get_or_init(|| {
         let server = mariadb::Server::with(|conf| {
-            conf.tls(Certificate::Right);
+            conf.tls(Certificate::Valid);
         });
         server.sql("CREATE USER must_tls@'%' IDENTIFIED BY 'app' REQUIRE SSL");
         server.sql("CREATE USER certified@'%' IDENTIFIED BY 'app' REQUIRE X509");
@@ -87,51 +87,51 @@ pub fn full() -> Tls {
     Tls::new(SslMode::VerifyFull).root_certificate(certificates::authority())
 }
 
-/// Asks the server whether this connection is encrypted.
-trait Sees: Flavour {
-    fn server_says(connection: &mut Self::Connection) -> bool;
+/// Queries whether the connection is encrypted, as the server sees it.
+trait ReportsTls: Variant {
+    fn is_encrypted(connection: &mut Self::Connection) -> bool;
 }
 
-impl Sees for Pg {
-    fn server_says(connection: &mut postgres::Client) -> bool {
+impl ReportsTls for Pg {
+    fn is_encrypted(connection: &mut postgres::Client) -> bool {
         let text = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
         connection.query_one(text, &[]).expect("a row").get(0)
     }
 }
 
-impl Sees for My {
-    fn server_says(connection: &mut mysql::Conn) -> bool {
+impl ReportsTls for My {
+    fn is_encrypted(connection: &mut mysql::Conn) -> bool {
         let row = connection.query_first("show session status like 'Ssl_cipher'");
         let (_, cipher): (String, String) = row.expect("no error").expect("a row");
         !cipher.is_empty()
     }
 }
 
-/// Opens a pool and says how its connection is protected; the server must agree.
-fn outcome<F: Sees>(flavour: &F) -> Result<Encryption, (ConnectFault, String)> {
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).map_err(|error| {
+/// Opens a pool and returns the encryption of its connection; the server must agree.
+fn outcome<F: ReportsTls>(variant: &F) -> Result<Encryption, (ConnectFault, String)> {
+    let pool = Pool::builder().max_size(1).build(variant.driver()).map_err(|error| {
         let fault = error.connect_error().expect("a failed connect").fault();
         (fault, format!("{:?}", error.connect_error()))
     })?;
-    let encrypted = F::server_says(&mut pool.get().expect("a connection"));
-    let told = pool.snapshot().encryption.expect("it is known");
-    assert_eq!(encrypted, told != Encryption::Plain, "{}", pool.snapshot());
-    Ok(told)
+    let encrypted = F::is_encrypted(&mut pool.get().expect("a connection"));
+    let reported = pool.snapshot().encryption.expect("it is known");
+    assert_eq!(encrypted, reported != Encryption::Plain, "{}", pool.snapshot());
+    Ok(reported)
 }
 
-fn fault_of<F: Sees>(flavour: &F) -> (ConnectFault, String) {
-    outcome(flavour).expect_err("it is refused")
+fn fault_of<F: ReportsTls>(variant: &F) -> (ConnectFault, String) {
+    outcome(variant).expect_err("it is refused")
 }
 
-/// Stands in front of a server. `host` sees each connection first, with its number
-/// from 0 on; what it gives back is forwarded.
-fn relay<H>(port: u16, host: H) -> Script
+/// A proxy in front of a server. `intercept` gets each connection first, with its number
+/// from 0 on; the connection that it returns is forwarded.
+fn relay<H>(port: u16, intercept: H) -> Script
 where
     H: Fn(usize, TcpStream) -> Option<TcpStream> + Send + Sync + 'static,
 {
     let next = AtomicUsize::new(0);
     script::serve(move |client| {
-        if let Some(client) = host(next.fetch_add(1, SeqCst), client) {
+        if let Some(client) = intercept(next.fetch_add(1, SeqCst), client) {
             let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
             forward(&client, &server);
         }

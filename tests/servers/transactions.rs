@@ -1,9 +1,10 @@
 //! A transaction commits on `Ok`, rolls back on `Err` and on a panic, and never
-//! reports a success that was none.
+//! reports a success that did not happen.
 
-use crate::flavour::{Flavour, shared_my, shared_pg};
+use crate::patience::patient_web;
+use crate::variant::{Variant, shared_my, shared_pg};
 use mysql::prelude::Queryable;
-use poolwarden::{Error, ErrorKind, Pool, Postgres, RetryPolicy};
+use poolwarden::{Error, ErrorKind, Pool, Postgres};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use support::proxy::{Fault, Proxy};
@@ -11,8 +12,8 @@ use support::{mariadb, postgres as pg};
 
 #[test]
 fn a_postgres_transaction_commits_rolls_back_and_survives_a_panic() {
-    let Some((flavour, _database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+    let Some((variant, _database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     pool.batch_execute("create table t (n int)").expect("a table");
     let count = || pool.query("select n from t", &[]).expect("rows").len();
     let insert = "insert into t values (1)";
@@ -38,29 +39,32 @@ fn a_postgres_transaction_commits_rolls_back_and_survives_a_panic() {
             panic!("in the closure")
         })
     }));
-    assert_eq!(panicked.expect_err("it goes on").downcast_ref::<&str>(), Some(&"in the closure"));
+    assert_eq!(
+        panicked.expect_err("the pool stays usable").downcast_ref::<&str>(),
+        Some(&"in the closure")
+    );
     assert_eq!((count(), pool.snapshot().closed()), (1, 0));
 }
 
 #[test]
-fn a_postgres_transaction_that_overlooked_an_error_is_not_reported_as_committed() {
-    let Some((flavour, _database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+fn a_postgres_transaction_that_ignored_an_error_is_not_reported_as_committed() {
+    let Some((variant, _database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     pool.batch_execute("create table t (n int)").expect("a table");
-    let overlooked = pool.transaction(|tx| {
+    let ignored = pool.transaction(|tx| {
         tx.execute("insert into t values (1)", &[])?;
         let _ = tx.execute("select 1 / 0", &[]);
         Ok(())
     });
-    assert_eq!(overlooked.expect_err("it was rolled back").kind(), ErrorKind::Driver);
+    assert_eq!(ignored.expect_err("it was rolled back").kind(), ErrorKind::Driver);
     assert!(pool.query("select n from t", &[]).expect("rows").is_empty());
     assert_eq!(pool.snapshot().closed(), 0);
 }
 
 #[test]
 fn a_mariadb_transaction_commits_rolls_back_and_survives_a_panic() {
-    let Some((flavour, _database)) = shared_my() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+    let Some((variant, _database)) = shared_my() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     pool.query_drop("create table t (n int)").expect("a table");
     let count = || pool.query::<u64>("select n from t").expect("rows").len();
     let insert = "insert into t values (1)";
@@ -80,20 +84,23 @@ fn a_mariadb_transaction_commits_rolls_back_and_survives_a_panic() {
             panic!("in the closure")
         })
     }));
-    assert_eq!(panicked.expect_err("it goes on").downcast_ref::<&str>(), Some(&"in the closure"));
+    assert_eq!(
+        panicked.expect_err("the pool stays usable").downcast_ref::<&str>(),
+        Some(&"in the closure")
+    );
     assert_eq!((count(), pool.snapshot().closed()), (1, 0));
 }
 
 #[test]
-fn a_link_cut_during_commit_is_an_unknown_outcome_and_not_a_failure() {
+fn a_connection_lost_during_commit_is_an_unknown_outcome_and_not_a_failure() {
     if pg::available() {
         let database = pg::shared().fresh_database();
         let proxy = Proxy::to_port(pg::shared().port());
-        let driver = crate::flavour::Pg::new(database.url_via(proxy.port())).driver();
+        let driver = crate::variant::Pg::new(database.url_via(proxy.port())).driver();
         let pool = Pool::builder().max_size(1).build(driver).expect("a pool");
         let outcome = pool.transaction(|tx| {
             tx.batch_execute("create table t (n int)")?;
-            cut_next_answer(&proxy);
+            close_after_next_byte(&proxy);
             Ok(())
         });
         assert_eq!(outcome.expect_err("lost").kind(), ErrorKind::OutcomeUnknown);
@@ -101,30 +108,30 @@ fn a_link_cut_during_commit_is_an_unknown_outcome_and_not_a_failure() {
     if mariadb::available() {
         let database = mariadb::shared().fresh_database();
         let proxy = Proxy::to_port(mariadb::shared().port());
-        let driver = crate::flavour::My::new(database.url_via(proxy.port())).driver();
+        let driver = crate::variant::My::new(database.url_via(proxy.port())).driver();
         let pool = Pool::builder().max_size(1).build(driver).expect("a pool");
         let outcome = pool.transaction(|tx| {
             tx.query_drop("do 1")?;
-            cut_next_answer(&proxy);
+            close_after_next_byte(&proxy);
             Ok(())
         });
         assert_eq!(outcome.expect_err("lost").kind(), ErrorKind::OutcomeUnknown);
     }
 }
 
-/// The next byte that the server sends ends the connection.
-fn cut_next_answer(proxy: &Proxy) {
-    proxy.apply(&Fault::CutAfter(1));
+/// Closes the connection after the next byte from the server.
+fn close_after_next_byte(proxy: &Proxy) {
+    proxy.apply(&Fault::CloseAfter(1));
 }
 
 #[test]
-fn a_rollback_that_is_not_answered_does_not_hold_its_caller() {
+fn a_rollback_without_a_reply_delays_its_caller_no_longer_than_ping_timeout() {
     if !pg::available() {
         return;
     }
     let database = pg::shared().fresh_database();
     let proxy = Proxy::to_port(pg::shared().port());
-    let driver = crate::flavour::Pg::new(database.url_via(proxy.port())).driver();
+    let driver = crate::variant::Pg::new(database.url_via(proxy.port())).driver();
     let pool = Pool::builder().max_size(1).build(driver).expect("a pool");
     let began = std::time::Instant::now();
     let outcome: Result<(), Error> = pool.transaction(|tx| {
@@ -139,19 +146,19 @@ fn a_rollback_that_is_not_answered_does_not_hold_its_caller() {
 }
 
 /// A connection that ends between the last statement and COMMIT is known to have
-/// committed nothing: the transaction is done again, and stands once.
-fn assert_done_again<F: Flavour>(
-    flavour: &F,
+/// committed nothing: the transaction is retried, and takes effect once.
+fn assert_retried<F: Variant>(
+    variant: &F,
     kill: impl Fn() -> usize,
     transact: impl Fn(&Pool<F::Driver>, &mut dyn FnMut(u32)) -> Result<(), Error>,
 ) {
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     let mut attempts = 0;
     let outcome = transact(&pool, &mut |attempt| {
         attempts = attempt;
         if attempt == 1 {
             assert_eq!(kill(), 1);
-            // The end must have come through before the closure returns.
+            // The FIN must have arrived before the closure returns.
             std::thread::sleep(Duration::from_millis(200));
         }
     });
@@ -161,11 +168,11 @@ fn assert_done_again<F: Flavour>(
 
 #[test]
 fn a_commit_is_not_sent_over_a_connection_that_has_ended() {
-    if let Some((flavour, database)) = shared_pg() {
+    if let Some((variant, database)) = shared_pg() {
         database.sql("create table notes (n int); grant all on notes to public");
         let kill = || database.terminate_all();
-        assert_done_again(&flavour, kill, |pool, between| {
-            pool.transaction_with(RetryPolicy::web(), |tx, attempt| {
+        assert_retried(&variant, kill, |pool, between| {
+            pool.transaction_with(patient_web(), |tx, attempt| {
                 tx.execute("insert into notes values (1)", &[])?;
                 between(attempt);
                 Ok(())
@@ -179,22 +186,20 @@ fn a_commit_is_not_sent_over_a_connection_that_has_ended() {
                 Ok(())
             })
         };
-        let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+        let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
         let error = once(&pool).expect_err("it was not sent");
         assert_eq!(error.kind(), ErrorKind::Driver, "{error}");
-        assert!(
-            error.to_string().contains("COMMIT was not sent; the server said 57P01"),
-            "{error}"
-        );
+        let text = error.to_string();
+        assert!(text.contains("COMMIT was not sent: ") && text.contains("57P01"), "{error}");
         assert_eq!(database.sql("select n from notes"), [["1"]]);
     }
-    if let Some((flavour, database)) = shared_my() {
+    if let Some((variant, database)) = shared_my() {
         database.sql("create table notes (n int)");
-        assert_done_again(
-            &flavour,
+        assert_retried(
+            &variant,
             || database.kill_all(),
             |pool, between| {
-                pool.transaction_with(RetryPolicy::web(), |tx, attempt| {
+                pool.transaction_with(patient_web(), |tx, attempt| {
                     tx.query_drop("insert into notes values (1)")?;
                     between(attempt);
                     Ok(())

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use nix::unistd::{Uid, User};
 
-/// Whom a server's processes run as.
+/// The account of a server's processes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Account {
     /// User and group to change to; `None` keeps our own.
@@ -24,18 +24,19 @@ impl Account {
         }
         let find = |name| User::from_name(name).ok().flatten();
         let user = find(preferred).or_else(|| find("nobody"));
-        let user = user.unwrap_or_else(|| panic!("neither {preferred} nor nobody is a user here"));
+        let user = user
+            .unwrap_or_else(|| panic!("this system has no user {preferred} and no user nobody"));
         Account { ids: Some((user.uid.as_raw(), user.gid.as_raw())) }
     }
 
     /// Returns the account that this process runs as.
-    pub(crate) fn own_one() -> Account {
+    pub(crate) fn current() -> Account {
         Account { ids: None }
     }
 
     /// Returns a command that runs `program` as this account, in and at home in `folder`.
     ///
-    /// It inherits nothing of our environment but `PATH`: no `PGHOST`, no locale.
+    /// It inherits only `PATH` from our environment: no `PGHOST`, no locale.
     pub(crate) fn command(self, program: &Path, folder: &Path) -> Command {
         let mut command = Command::new(program);
         command
@@ -51,14 +52,14 @@ impl Account {
         command
     }
 
-    /// Gives `path` to this account, and nobody else may read it.
+    /// Makes this account the owner and the only reader of `path`.
     pub(crate) fn keep_private(self, path: &Path) {
         let mode = Permissions::from_mode(0o600);
         fs::set_permissions(path, mode).expect("our own file's mode can be set");
         self.own(path);
     }
 
-    /// Gives `path` to this account.
+    /// Makes this account the owner of `path`.
     pub(crate) fn own(self, path: &Path) {
         if let Some((user, group)) = self.ids {
             chown(path, Some(user), Some(group)).expect("root may change owners");

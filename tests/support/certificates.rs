@@ -1,8 +1,8 @@
-//! Certificates, made by `openssl` when a test first asks for one.
+//! Certificates, made by `openssl` on the first use in a process.
 //!
-//! Two authorities, a server's certificate for each thing that can be wrong with
-//! one, and a client's in each form that a key comes in. Nothing of it is kept in
-//! the repository, and all of it dies with the process's scratch folder.
+//! Two authorities, a server certificate for each kind of verification failure, and a
+//! client certificate with its key in each format. Nothing of it is kept in
+//! the repository; all of it is removed with the process's scratch folder.
 
 use std::env;
 use std::fs;
@@ -13,38 +13,38 @@ use std::sync::OnceLock;
 use crate::account::Account;
 use crate::{scratch, skip};
 
-/// The names and addresses that a right certificate is for.
-const RIGHT: &str = "DNS:localhost,IP:127.0.0.1,IP:0.0.0.0,IP:::1";
-/// What the wrong one is for: nothing that any test connects to.
-const WRONG: &str = "DNS:wrong.test,IP:192.0.2.9";
+/// The names and addresses of a valid certificate.
+const VALID_NAMES: &str = "DNS:localhost,IP:127.0.0.1,IP:0.0.0.0,IP:::1";
+/// The names of the wrong one: no test connects to them.
+const WRONG_NAMES: &str = "DNS:wrong.test,IP:192.0.2.9";
 
 /// The user in the clients' certificates.
 pub const USER: &str = "certified";
-/// The passphrase of what has one.
+/// The passphrase of the encrypted files.
 pub const PASSPHRASE: &str = "open sesame";
 
 /// A server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Certificate {
-    /// Of our authority, for every name and address of this computer in the tests.
-    Right,
+    /// Of our authority, for every name and address that the tests use.
+    Valid,
     /// Of our authority, for another host.
     WrongName,
-    /// Right until yesterday.
+    /// Expired yesterday.
     Expired,
-    /// For the right host, of an authority that nobody trusts.
+    /// For the right host, of an untrusted authority.
     Untrusted,
 }
 
 impl Certificate {
     /// All of them.
     pub const ALL: [Certificate; 4] =
-        [Certificate::Right, Certificate::WrongName, Certificate::Expired, Certificate::Untrusted];
+        [Certificate::Valid, Certificate::WrongName, Certificate::Expired, Certificate::Untrusted];
 
     fn name(self) -> &'static str {
         match self {
-            Certificate::Right => "right",
-            Certificate::WrongName => "wrong",
+            Certificate::Valid => "valid",
+            Certificate::WrongName => "wrong-name",
             Certificate::Expired => "expired",
             Certificate::Untrusted => "untrusted",
         }
@@ -61,11 +61,11 @@ impl Certificate {
     }
 }
 
-/// Returns whether `openssl` is here; if not, says that the test is skipped.
+/// Returns `true` if `openssl` is installed; if not, reports the test as skipped.
 ///
 /// # Panics
 ///
-/// When it is missing although the environment has `REQUIRE_SERVERS=1`.
+/// If it is missing although the environment has `REQUIRE_SERVERS=1`.
 pub fn available() -> bool {
     let quiet = || Command::new("openssl").arg("version").stdout(Stdio::null()).status();
     let found = quiet().is_ok_and(|status| status.success());
@@ -83,7 +83,7 @@ pub fn authority() -> PathBuf {
 /// Returns a file of a client's certificate: `client.pem` with its PKCS#8 key
 /// `client.key`, the same key as `client.pkcs1.key`, `client.ec.key` (of another one),
 /// `client.encrypted.key`, and both in `client.p12` under [`PASSPHRASE`]; and
-/// `stranger.pem` and `stranger.key` of the authority that nobody trusts.
+/// `untrusted-client.pem` and `untrusted-client.key` of the untrusted authority.
 pub fn file(name: &str) -> PathBuf {
     folder().join(name)
 }
@@ -91,36 +91,36 @@ pub fn file(name: &str) -> PathBuf {
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let folder = scratch::folder("tls", Account::own_one());
+        let folder = scratch::folder("tls", Account::current());
         make(&Openssl { folder: folder.clone() });
         folder
     })
 }
 
-/// The program, at work in a folder.
+/// The program and its working folder.
 struct Openssl {
     folder: PathBuf,
 }
 
 fn make(openssl: &Openssl) {
     openssl.authority("authority");
-    openssl.authority("stranger-authority");
+    openssl.authority("untrusted-authority");
     let server = |certificate: Certificate, names: &str, days: &str, authority: &str| {
         let name = certificate.name();
         openssl.key(name);
         openssl.certificate(name, name, &format!("subjectAltName={names}"), days, authority);
     };
-    server(Certificate::Right, RIGHT, "30", "authority");
-    server(Certificate::WrongName, WRONG, "30", "authority");
-    server(Certificate::Expired, RIGHT, "-1", "authority");
-    server(Certificate::Untrusted, RIGHT, "30", "stranger-authority");
-    openssl.key("stranger");
+    server(Certificate::Valid, VALID_NAMES, "30", "authority");
+    server(Certificate::WrongName, WRONG_NAMES, "30", "authority");
+    server(Certificate::Expired, VALID_NAMES, "-1", "authority");
+    server(Certificate::Untrusted, VALID_NAMES, "30", "untrusted-authority");
+    openssl.key("untrusted-client");
     openssl.certificate(
-        "stranger",
+        "untrusted-client",
         USER,
         "extendedKeyUsage=clientAuth",
         "30",
-        "stranger-authority",
+        "untrusted-authority",
     );
     client(openssl);
 }
@@ -169,14 +169,14 @@ impl Openssl {
             .env_clear()
             .env("PATH", env::var_os("PATH").unwrap_or_default())
             .output()
-            .expect("openssl starts; ask available() first");
+            .expect("openssl starts; call available() first");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "openssl {words}: {errors}");
     }
 }
 
-/// Writes a server's certificate, its key and our authority into its folder, for its
-/// eyes only; a server that runs must be told to read them again.
+/// Writes a server's certificate, its key and our authority into its folder, readable by
+/// the server only; a running server has to be signalled to reload them.
 pub(crate) fn install(certificate: Certificate, folder: &Path, account: Account) -> Installed {
     let place = |name: &str, from: PathBuf| {
         let path = folder.join(name);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_right_certificate_is_right() {
+    fn only_the_valid_certificate_is_verified() {
         if !available() {
             return;
         }

@@ -1,4 +1,4 @@
-//! Copies a prepared data folder: quicker than preparing another.
+//! Copies a prepared data folder, which is quicker than preparing another one.
 
 use std::path::Path;
 use std::process::Command;

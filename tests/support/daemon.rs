@@ -1,4 +1,4 @@
-//! One server process of ours: started, signalled, frozen, reaped.
+//! One server process: started, signalled, frozen, reaped.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::process::CommandExt;
@@ -13,18 +13,18 @@ use crate::account::Account;
 use crate::process;
 use crate::wait::eventually;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const LONG_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Writes the pid file before it becomes the server, so that no moment exists
-/// in which the server runs and the watchdog does not know.
+/// Writes the pid file before it becomes the server, so that the orphan guard knows
+/// every server that runs.
 const LAUNCH: &str = r#"echo "$$ $2" >"$1" && shift 2 && exec "$@""#;
 
-/// A server process that is ours to stop.
+/// A server process that this process stops.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     folder: PathBuf,
     account: Account,
-    /// The signal that ends the server soonest without leaving anything behind.
+    /// The signal that stops the server fastest without leaving anything behind.
     last_signal: Signal,
     /// `None` while the server is stopped. A child in here has not been reaped.
     child: Mutex<Option<Child>>,
@@ -37,11 +37,22 @@ impl Daemon {
 
     /// Starts `program`; its output is appended to the log.
     pub(crate) fn start(&self, program: &Path, arguments: &[String]) {
+        self.start_in(None, program, arguments);
+    }
+
+    /// As [`Daemon::start`], with one more variable in the program's environment.
+    pub(crate) fn start_in(
+        &self,
+        variable: Option<(&str, &Path)>,
+        program: &Path,
+        arguments: &[String],
+    ) {
         let mut child = self.child();
-        assert!(child.is_none(), "the server runs already");
+        assert!(child.is_none(), "the server is already running");
         let log = self.open_log();
         let mut command = self.account.command(Path::new("/bin/sh"), &self.folder);
         command
+            .envs(variable)
             .process_group(0)
             .args(["-c", LAUNCH, "launch"])
             .arg(self.pid_file())
@@ -84,11 +95,15 @@ impl Daemon {
         }
         self.thaw();
         process::send(self.pid(), signal);
-        let ended = self.ended_within(PATIENCE);
-        assert!(ended, "no end within {PATIENCE:?} of {signal}:\n{}", self.log_text());
+        let ended = self.ended_within(LONG_TIMEOUT);
+        assert!(
+            ended,
+            "the server did not end within {LONG_TIMEOUT:?} of {signal}:\n{}",
+            self.log_text()
+        );
     }
 
-    /// Stops the server and each of its child processes in mid-step.
+    /// Freezes the server and each of its child processes by SIGSTOP.
     pub(crate) fn freeze(&self) {
         // The parent first: it could start more children.
         process::freeze(self.pid());
@@ -100,7 +115,7 @@ impl Daemon {
         process::thaw(self.pid());
     }
 
-    /// Kills the server by SIGKILL and waits until its orphans are gone too.
+    /// Kills the server by SIGKILL and waits until its orphans have ended too.
     pub(crate) fn kill(&self) {
         if self.ended() {
             return;
@@ -108,11 +123,11 @@ impl Daemon {
         let orphans = process::children_of(self.pid());
         process::send(self.pid(), Signal::SIGKILL);
         orphans.iter().copied().for_each(process::thaw);
-        assert!(self.ended_within(PATIENCE), "SIGKILL did not end the server");
+        assert!(self.ended_within(LONG_TIMEOUT), "SIGKILL did not end the server");
         let gone = || orphans.iter().copied().all(process::ended);
         if !eventually(Duration::from_secs(2), gone) {
             orphans.iter().for_each(|pid| process::send(*pid, Signal::SIGKILL));
-            assert!(eventually(PATIENCE, gone), "SIGKILL did not end the server's children");
+            assert!(eventually(LONG_TIMEOUT, gone), "SIGKILL did not end the server's children");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Private haproxies in TCP mode, each in front of one loopback port.
 //!
-//! A haproxy listens on 127.0.0.1 and passes bytes on; a unix socket of its own
+//! A haproxy listens on 127.0.0.1 and forwards bytes; a unix socket of its own
 //! takes the commands of the runtime API.
 
 use std::fmt::Write as _;
@@ -20,11 +20,11 @@ use crate::wait::eventually;
 use crate::{port, process, programs, scratch, skip};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// How long a haproxy may be silent before it is asked again whether it is ready.
+/// The interval between two readiness checks of a haproxy.
 const ANSWER_LIMIT: Duration = Duration::from_millis(300);
-/// How often a start is tried again on another port.
+/// How often a start is retried on another port.
 const PORTS_TO_TRY: usize = 5;
-/// What haproxy 2.6 says when it cannot bind.
+/// The message of haproxy 2.6 when it cannot bind.
 const PORT_TAKEN: &str = "Address already in use";
 /// The only server of the only backend, as the runtime API names it.
 const SERVER: &str = "back/one";
@@ -51,7 +51,7 @@ impl Conf {
         self
     }
 
-    /// Adds words to the line that says where it listens.
+    /// Adds words to the `bind` line.
     pub fn bind(&mut self, words: &str) -> &mut Conf {
         write!(self.bind, " {words}").expect("a string can be written");
         self
@@ -94,7 +94,7 @@ pub struct Haproxy {
     conf: Conf,
     server: u16,
     port: u16,
-    /// The last one listens; those before it were told to leave and serve who they had.
+    /// The last one listens; earlier ones were signalled to end with their last session.
     processes: Mutex<Vec<Generation>>,
 }
 
@@ -105,11 +105,11 @@ struct Generation {
     folder: PathBuf,
 }
 
-/// Returns whether haproxy is here; if not, says that the test is skipped.
+/// Returns `true` if haproxy is installed; if not, reports the test as skipped.
 ///
 /// # Panics
 ///
-/// When it is missing although the environment has `REQUIRE_SERVERS=1`.
+/// If it is missing although the environment has `REQUIRE_SERVERS=1`.
 pub fn available() -> bool {
     let found = programs::find("haproxy").is_some();
     if !found {
@@ -119,7 +119,7 @@ pub fn available() -> bool {
 }
 
 impl Haproxy {
-    /// Starts one in front of a loopback port, with time-outs of an hour.
+    /// Starts one in front of a loopback port, with timeouts of an hour.
     ///
     /// # Blocking
     ///
@@ -127,7 +127,7 @@ impl Haproxy {
     ///
     /// # Panics
     ///
-    /// When the program is missing or does not start.
+    /// If the program is missing or does not start.
     pub fn start(server: u16) -> Haproxy {
         Haproxy::with(server, |_| ())
     }
@@ -150,7 +150,7 @@ impl Haproxy {
                 Err(log) => assert!(log.contains(PORT_TAKEN), "haproxy did not start:\n{log}"),
             }
         }
-        panic!("{PORTS_TO_TRY} ports were taken between our look and the program's");
+        panic!("{PORTS_TO_TRY} ports were taken between our check and the program's start");
     }
 
     /// Starts a process and waits until it listens; its log if it ended instead.
@@ -160,7 +160,7 @@ impl Haproxy {
         let text = self.conf.text(&folder, self.port, self.server);
         fs::write(&conf, text).expect("the program's folder can be written");
         let daemon = Daemon::new(&folder, self.account, Signal::SIGKILL);
-        let program = programs::find("haproxy").expect("no haproxy found; ask available() first");
+        let program = programs::find("haproxy").expect("no haproxy found; call available() first");
         let own = ["-db".to_owned(), "-f".to_owned(), conf.display().to_string()];
         daemon.start(&program, &[&own, arguments].concat());
         let ready = || command(&folder, "show info").is_some();
@@ -184,7 +184,7 @@ impl Haproxy {
     #[track_caller]
     pub fn admin(&self, text: &str) -> String {
         let processes = self.processes();
-        let last = processes.last().expect("one runs from the start on");
+        let last = processes.last().expect("one process runs from the start on");
         command(&last.folder, text).unwrap_or_else(|| panic!("no answer to {text:?}"))
     }
 
@@ -192,22 +192,22 @@ impl Haproxy {
     /// [`Haproxy::mark_up`].
     #[track_caller]
     pub fn mark_down(&self) {
-        self.order(&format!("set server {SERVER} state maint"));
+        self.command_without_output(&format!("set server {SERVER} state maint"));
     }
 
-    /// Puts the server into service again.
+    /// Puts the server back into service.
     #[track_caller]
     pub fn mark_up(&self) {
-        self.order(&format!("set server {SERVER} state ready"));
+        self.command_without_output(&format!("set server {SERVER} state ready"));
     }
 
     /// Closes all sessions with the server.
     #[track_caller]
     pub fn shut_sessions(&self) {
-        self.order(&format!("shutdown sessions server {SERVER}"));
+        self.command_without_output(&format!("shutdown sessions server {SERVER}"));
     }
 
-    /// Tells whether it takes the server for alive.
+    /// Returns `true` if haproxy considers the server up.
     #[track_caller]
     pub fn server_is_up(&self) -> bool {
         self.stat("back,one,", 17).starts_with("UP") || self.stat("back,one,", 17) == "no check"
@@ -221,42 +221,46 @@ impl Haproxy {
 
     // "Management Guide", 9.1 "CSV format": 4 is scur, 17 is status.
     #[track_caller]
-    fn stat(&self, line: &str, place: usize) -> String {
+    fn stat(&self, line: &str, column: usize) -> String {
         let text = self.admin("show stat");
         let line = text.lines().find(|one| one.starts_with(line)).expect("the server's line");
-        line.split(',').nth(place).expect("a field").to_owned()
+        line.split(',').nth(column).expect("a field").to_owned()
     }
 
-    // An order that is obeyed is answered by an empty line.
+    // A command that succeeds is answered by an empty line.
     #[track_caller]
-    fn order(&self, text: &str) {
+    fn command_without_output(&self, text: &str) {
         let answer = self.admin(text);
         assert_eq!(answer.trim(), "", "{text}");
     }
 
-    /// Starts a process with the same settings that takes over the port and tells
-    /// the old one to leave once its sessions have ended ("-sf").
+    /// Starts a process with the same settings that takes over the port and signals
+    /// the old one to end once its sessions have ended ("-sf").
     ///
     /// # Panics
     ///
     /// When the new one does not start.
     pub fn reload(&self) {
-        let old = self.processes().last().expect("one runs from the start on").daemon.pid();
+        let old = self.processes().last().expect("one process runs from the start on").daemon.pid();
+        let before = port::listeners(self.port);
         let started = self.launch(&["-sf".to_owned(), old.to_string()]);
         started.unwrap_or_else(|log| panic!("haproxy did not reload:\n{log}"));
+        // Both listen for a moment, in which the old one may still take a client.
+        let left = eventually(START_LIMIT, || port::listeners(self.port) <= before);
+        assert!(left, "the old haproxy still listens");
     }
 
-    /// Tells it to listen no more and to end with its last session (SIGUSR1).
+    /// Stops its listener and lets it end with its last session (SIGUSR1).
     ///
-    /// Returns once it listens no more.
+    /// Returns once it has stopped listening.
     pub fn stop_softly(&self) {
-        let pid = self.processes().last().expect("one runs from the start on").daemon.pid();
+        let pid = self.processes().last().expect("one process runs from the start on").daemon.pid();
         process::send(pid, Signal::SIGUSR1);
         let refused = || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err();
         assert!(eventually(START_LIMIT, refused), "it still listens");
     }
 
-    /// Ends all its processes and their sessions at once (SIGTERM). Waits for the end.
+    /// Ends all its processes and their sessions immediately (SIGTERM). Waits for the end.
     pub fn stop(&self) {
         self.processes().iter().for_each(|one| one.daemon.stop(Signal::SIGTERM));
     }
@@ -278,9 +282,9 @@ impl Haproxy {
     ///
     /// # Panics
     ///
-    /// When it does not start.
+    /// If it does not start.
     pub fn start_again(&self) {
-        self.launch(&[]).unwrap_or_else(|log| panic!("haproxy did not start again:\n{log}"));
+        self.launch(&[]).unwrap_or_else(|log| panic!("haproxy did not restart:\n{log}"));
     }
 
     /// Stops it by SIGTERM and starts it again.
@@ -294,7 +298,7 @@ impl Haproxy {
     }
 }
 
-// "Management Guide", 9.3: one command, one answer, and the end.
+// "Management Guide", 9.3: one command, one answer, then the connection ends.
 fn command(folder: &Path, text: &str) -> Option<String> {
     let mut stream = UnixStream::connect(folder.join("admin")).ok()?;
     stream.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;
@@ -324,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn it_passes_bytes_on_is_marked_down_and_up_and_is_gone_when_dropped() {
+    fn it_forwards_bytes_is_marked_down_and_up_and_ends_when_dropped() {
         crate::require!(haproxy);
         let (listener, port) = upstream();
         let haproxy = Haproxy::with(port, |conf| {
@@ -351,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reloaded_one_serves_on_and_its_predecessor_leaves_with_its_last_session() {
+    fn after_a_reload_the_new_process_serves_and_the_old_one_ends_with_its_last_session() {
         crate::require!(haproxy);
         let (listener, port) = upstream();
         let haproxy = Haproxy::start(port);

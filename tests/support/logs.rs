@@ -1,8 +1,8 @@
 //! Collects what the code under test logs.
 //!
-//! The `log` crate has one sink per process, and tests run side by side. So a
+//! The `log` crate has one sink per process, and tests run concurrently. So a
 //! test takes a [`mark`] first and afterwards looks at the records since then
-//! that name its own pool. Nothing is kept while there is no mark.
+//! that name its own pool. No record is kept while there is no mark.
 
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
@@ -42,7 +42,7 @@ pub struct Mark {
     start: usize,
 }
 
-/// Makes the sink panic at records of one pool, until dropped.
+/// Makes the sink panic at the records of one pool, until dropped.
 #[derive(Debug)]
 pub struct PanicOnLog {
     pool: String,
@@ -203,11 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn the_sink_panics_for_one_pool_only_and_only_while_asked() {
+    fn the_sink_panics_for_one_pool_only_and_only_while_the_guard_lives() {
         let log = |pool: &str| std::panic::catch_unwind(|| log::info!(pool; "x")).is_err();
         let guard = panic_on_log("faulty");
         assert!(log("faulty"));
-        assert!(!log("sound"));
+        assert!(!log("other"));
         drop(guard);
         assert!(!log("faulty"));
     }

@@ -1,15 +1,19 @@
-//! Private MariaDB servers.
+//! Private MariaDB or MySQL servers.
 //!
+//! MariaDB's programs are taken from where they are installed; the environment variable
+//! `MYSQL_PROGRAMS` names a folder with those of another version, or of MySQL.
 //! A server listens on 127.0.0.1 and on a unix socket. User `app`, password
-//! `app`, may do everything. Our own statements go through the `mariadb` client
+//! `app`, may do everything. Our own statements go through its client
 //! as `root`, so this module needs no driver.
 
 mod conf;
 mod control;
 mod database;
 mod programs;
+mod sequence;
 mod template;
 
+use std::fmt::{self, Display, Formatter};
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -21,16 +25,16 @@ use nix::sys::signal::Signal;
 use crate::certificates::{self, Certificate};
 use crate::daemon::Daemon;
 use crate::wait::eventually;
-use crate::{copy, port, scratch, skip};
+use crate::{copy, hang, port, scratch, skip};
 
 pub use conf::Conf;
 pub use control::Process;
 pub use database::Database;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// How long a server may be silent before it is asked again whether it is ready.
+/// The interval between two readiness checks of a server.
 const ANSWER_LIMIT: Duration = Duration::from_millis(300);
-/// How often a start is tried again on another port.
+/// How often a start is retried on another port.
 const PORTS_TO_TRY: usize = 5;
 
 /// A MariaDB server of our own; stopped, reaped and removed when dropped.
@@ -42,15 +46,53 @@ pub struct Server {
     conf: Conf,
 }
 
-/// Returns whether MariaDB's programs are here; if not, says that the test is skipped.
+/// The product of the servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// MariaDB.
+    MariaDb,
+    /// MySQL.
+    MySql,
+}
+
+impl Display for Product {
+    /// Writes its name as the crate does: `MariaDB`, `MySQL`.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Product::MariaDb => "MariaDB",
+            Product::MySql => "MySQL",
+        })
+    }
+}
+
+/// Returns the product of the servers.
 ///
 /// # Panics
 ///
-/// When they are missing although the environment has `REQUIRE_SERVERS=1`.
+/// If no programs are installed.
+pub fn product() -> Product {
+    programs::product()
+}
+
+/// Returns `true` if the servers are MariaDB's; if not, reports the test as skipped.
+pub fn mariadb_only() -> bool {
+    let wanted = product() == Product::MariaDb;
+    if !wanted {
+        skip::because(&format!("MySQL {} has not what the test is about", programs::version()));
+    }
+    wanted
+}
+
+/// Returns `true` if the programs of one product are installed; if not, reports the test as skipped.
+///
+/// # Panics
+///
+/// If they are missing although the environment has `REQUIRE_SERVERS=1`.
 pub fn available() -> bool {
+    hang::watch();
     let found = programs::installed();
     if !found {
-        skip::missing("MariaDB");
+        skip::missing("MariaDB or MySQL");
     }
     found
 }
@@ -80,7 +122,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// When the programs are missing or the server does not start.
+    /// If the programs are missing or the server does not start.
     pub fn start() -> Server {
         Server::with(|_| ())
     }
@@ -100,16 +142,16 @@ impl Server {
                 return server;
             }
             let log = server.log_text();
-            assert!(log.contains("Address already in use"), "MariaDB did not start:\n{log}");
+            assert!(log.contains("Address already in use"), "the server did not start:\n{log}");
         }
-        panic!("{PORTS_TO_TRY} ports were taken between our look and the server's");
+        panic!("{PORTS_TO_TRY} ports were taken between our check and the server's start");
     }
 
     fn prepare(mut conf: Conf) -> Server {
         let account = programs::account();
         let folder = scratch::folder("my", account);
         copy::folder(template::folder(), &folder.join("data"));
-        conf.lay_tls(&folder, account);
+        conf.install_tls(&folder, account);
         let daemon = Daemon::new(&folder, account, Signal::SIGKILL);
         Server { daemon, folder, port: port::unused(), conf }
     }
@@ -118,14 +160,14 @@ impl Server {
         let mut arguments = Conf::defaults(&self.folder.join("data"));
         arguments.extend([
             format!("--socket={}", self.socket().display()),
-            format!("--pid-file={}", self.folder.join("mariadbd.pid").display()),
+            format!("--pid-file={}", self.folder.join("server.pid").display()),
             format!("--port={}", self.port),
             // A server that starts deletes every `#sql` file in its folder for
             // temporary tables: in a shared one, those of its running neighbours.
             format!("--tmpdir={}", self.folder.display()),
         ]);
         arguments.extend(self.conf.arguments());
-        self.daemon.start(&programs::path("mariadbd"), &arguments);
+        self.daemon.start(programs::server(), &arguments);
     }
 
     /// Returns the TCP port on 127.0.0.1.
@@ -140,8 +182,8 @@ impl Server {
 
     /// Returns the URL of `db` over TCP for user `app`.
     ///
-    /// It says `prefer_socket=false`: the driver would otherwise ask a loopback
-    /// server for its unix socket and move there, past any proxy.
+    /// It has `prefer_socket=false`: the driver would otherwise query a loopback
+    /// server for its unix socket and switch to it, past any proxy.
     pub fn url(&self, db: &str) -> String {
         self.url_via(self.port, db)
     }
@@ -166,14 +208,18 @@ impl Server {
         self.daemon.log_text()
     }
 
-    /// Shows another certificate to clients that come from now on; the server was
+    /// Replaces the certificate for new clients; the server was
     /// started with [`Conf::tls`].
-    pub fn show_certificate(&self, certificate: Certificate) {
+    pub fn replace_certificate(&self, certificate: Certificate) {
         certificates::install(certificate, &self.folder, programs::account());
-        self.sql("FLUSH SSL");
+        match product() {
+            Product::MariaDb => drop(self.sql("FLUSH SSL")),
+            // A running server does not load a certificate that clients should refuse.
+            Product::MySql => self.restart(),
+        }
     }
 
-    /// Stops the server in good order by SIGTERM: clients get a FIN. Waits for the end.
+    /// Stops the server by SIGTERM: clients get a FIN. Waits for the end.
     pub fn stop(&self) {
         self.daemon.stop(Signal::SIGTERM);
     }
@@ -182,15 +228,15 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// When it runs, or does not start.
+    /// If it is running, or does not start.
     pub fn start_again(&self) {
-        assert!(self.daemon.ended(), "the server runs already");
+        assert!(self.daemon.ended(), "the server is already running");
         self.launch();
         let ready = self.wait_ready(START_LIMIT);
-        assert!(ready, "MariaDB did not start again:\n{}", self.log_text());
+        assert!(ready, "the server did not restart:\n{}", self.log_text());
     }
 
-    /// Stops the server in good order and starts it again.
+    /// Stops the server by SIGTERM and starts it again.
     pub fn restart(&self) {
         self.stop();
         self.start_again();
@@ -201,26 +247,26 @@ impl Server {
         self.daemon.kill();
     }
 
-    /// Stops the server in mid-step by SIGSTOP.
+    /// Freezes the server by SIGSTOP.
     ///
     /// The kernel still accepts connections and bytes for it. Undone by
-    /// [`Server::thaw`], and by whatever stops the server.
+    /// [`Server::thaw`], and by every method that stops the server.
     pub fn freeze(&self) {
         self.daemon.freeze();
     }
 
-    /// Lets a frozen server run again.
+    /// Resumes a frozen server.
     pub fn thaw(&self) {
         self.daemon.thaw();
     }
 
-    /// Returns whether the server greets a client within `timeout`.
+    /// Returns `true` if the server greets a client within `timeout`.
     #[must_use]
     pub fn wait_ready(&self, timeout: Duration) -> bool {
         eventually(timeout, || self.daemon.ended() || self.greets()) && !self.daemon.ended()
     }
 
-    // A greeting, or the refusal of one client too many, begins with some byte.
+    // Both a greeting and a refusal because of too many clients begin with some byte.
     fn greets(&self) -> bool {
         let Ok(mut stream) = UnixStream::connect(self.socket()) else {
             return false;

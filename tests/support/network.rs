@@ -1,52 +1,48 @@
-//! A network of a test's own that can be made to drop everything, and this
+//! A network of a test's own that can be made to drop all packets, and this
 //! process's own connections.
 //!
-//! A test that needs such a network runs itself once more, alone, in a child
+//! A test that needs such a network runs itself a second time, alone, in a child
 //! process in a new network namespace; see [`in_own_network`].
 
 use std::env;
 use std::io::{self, Write};
+use std::iter;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::thread;
 
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::Socket;
+
+use crate::child;
 
 /// Set in the child process.
 const INSIDE: &str = "POOLWARDEN_TEST_OWN_NETWORK";
 
 /// Runs `body` with a loopback network that belongs to this test alone.
 ///
-/// The caller is the test; its name, as the test harness knows it, is its thread's.
-/// Says on stderr when no namespace can be made here and nothing was run, which a
+/// The caller is the test: the closure is written in the test's own function.
+/// Reports on stderr if no namespace can be made here and nothing was run, which a
 /// container without privileges may forbid.
 ///
 /// # Panics
 ///
 /// When the child process fails, with what it printed.
-pub fn in_own_network(body: impl FnOnce(&Network)) {
+pub fn in_own_network<B: FnOnce(&Network)>(body: B) {
     if env::var_os(INSIDE).is_some() {
         run("ip", &["link", "set", "lo", "up"]);
         return body(&Network(()));
     }
-    let test = thread::current().name().expect("a test's thread has its name").to_owned();
+    let test = child::test_of::<B>();
     let Some(unshare) = ways().into_iter().find(|way| works(way)) else {
         // Not `eprintln!`: the test harness hides what a passing test prints.
         let _ = writeln!(io::stderr(), "skipped: {test}: no network namespace can be made here");
         return;
     };
-    let program = env::current_exe().expect("this program has a path");
-    let mut child = Command::new("unshare");
-    child.args(unshare).arg(program).args(["--exact", &test, "--nocapture"]).env(INSIDE, "1");
-    let output = child.output().expect("unshare was found before");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "in its own network:\n{said}\n{errors}");
-    assert!(said.contains("1 passed"), "the child did not run {test}:\n{said}\n{errors}");
+    let launcher: Vec<&str> = iter::once("unshare").chain(unshare).collect();
+    drop(child::run(test, (INSIDE, "1"), &launcher, child::LONG_TIMEOUT));
 }
 
-/// As root, and as anybody where the system allows that.
+/// The commands as root, and as any user where the system allows that.
 fn ways() -> [Vec<&'static str>; 2] {
     [vec!["--net", "--"], vec!["--user", "--map-current-user", "--keep-caps", "--net", "--"]]
 }
@@ -61,7 +57,7 @@ fn works(way: &[&str]) -> bool {
 pub struct Network(());
 
 impl Network {
-    /// Drops every packet from now on, in both directions and without a word.
+    /// Drops every packet from now on, in both directions and silently.
     pub fn drop_everything(&self) {
         run("tc", &["qdisc", "add", "dev", "lo", "root", "blackhole"]);
     }
@@ -80,9 +76,9 @@ fn run(program: &str, arguments: &[&str]) {
 }
 
 /// Returns this process's sockets that are connected to `port` of the loopback
-/// network, whoever opened them, as duplicates.
+/// network, whichever code opened them, as duplicates.
 pub fn own_connections_to(port: u16) -> Vec<Socket> {
-    let own = pidfd_open(getpid(), PidfdFlags::empty()).expect("a process may look at itself");
+    let own = pidfd_open(getpid(), PidfdFlags::empty()).expect("a process may inspect itself");
     let folder = std::fs::read_dir("/proc/self/fd").expect("/proc is mounted");
     let numbers = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let copies = numbers.filter_map(|number: i32| {

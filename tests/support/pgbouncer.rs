@@ -1,13 +1,15 @@
 //! Private pgbouncers, each in front of a PostgreSQL server of ours.
 //!
-//! A pgbouncer listens on 127.0.0.1 and on a unix socket, lets in every role that
-//! its server knows, and takes `postgres` for its administrator.
+//! The environment variable `PGBOUNCER_PROGRAMS` names a folder with another version's program.
+//!
+//! A pgbouncer listens on 127.0.0.1 and on a unix socket, accepts every role that
+//! its server knows, and has the administrator `postgres`.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Read, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -16,20 +18,18 @@ use crate::account::Account;
 use crate::certificates::{self, Certificate};
 use crate::daemon::Daemon;
 use crate::wait::eventually;
-use crate::{port, postgres, programs, scratch, skip};
+use crate::{greeting, port, postgres, programs, scratch, skip};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// How long a pgbouncer may be silent before it is asked again whether it is ready.
-const ANSWER_LIMIT: Duration = Duration::from_millis(300);
-/// How often a start is tried again on another port.
+/// How often a start is retried on another port.
 const PORTS_TO_TRY: usize = 5;
 /// Separates fields in psql's output; rows end with a zero byte.
 const FIELD_END: char = '\u{1f}';
 
-/// For how long a client keeps the session that it was lent.
+/// The pooling mode: how long a client keeps a server connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Until the client leaves.
+    /// Until the client disconnects.
     Session,
     /// Until its transaction ends.
     Transaction,
@@ -43,19 +43,19 @@ pub struct Conf {
 }
 
 impl Conf {
-    /// Sets one parameter of the section `[pgbouncer]`; the last word on a name counts.
+    /// Sets one parameter of the section `[pgbouncer]`; the last value of a name counts.
     pub fn set(&mut self, name: &str, value: &str) -> &mut Conf {
         writeln!(self.settings, "{name} = {value}").expect("a string can be written");
         self
     }
 
-    /// Lets clients in over TLS only, with this certificate.
+    /// Requires TLS of clients, with this certificate.
     pub fn tls(&mut self, certificate: Certificate) -> &mut Conf {
         self.tls = Some(certificate);
         self
     }
 
-    fn lay_tls(&mut self, folder: &Path, account: Account) {
+    fn install_tls(&mut self, folder: &Path, account: Account) {
         let Some(certificate) = self.tls else { return };
         let files = certificates::install(certificate, folder, account);
         self.set("client_tls_sslmode", "require");
@@ -76,17 +76,42 @@ pub struct Bouncer {
     conf: Conf,
 }
 
-/// Returns whether pgbouncer and PostgreSQL are here; if not, says that the test is skipped.
+/// Returns `true` if pgbouncer and PostgreSQL are installed; if not, reports the test as skipped.
 ///
 /// # Panics
 ///
-/// When one is missing although the environment has `REQUIRE_SERVERS=1`.
+/// If one is missing although the environment has `REQUIRE_SERVERS=1`.
 pub fn available() -> bool {
-    let found = programs::find("pgbouncer").is_some();
+    let found = program().is_some();
     if !found {
         skip::missing("pgbouncer");
     }
     found && postgres::available()
+}
+
+/// Returns the version: `(1, 18)` for 1.18.0.
+///
+/// # Panics
+///
+/// When no program is here.
+pub fn version() -> (u32, u32) {
+    static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
+    *VERSION.get_or_init(|| {
+        let program = program().expect("no pgbouncer found; call available() first");
+        let account = Account::for_server("postgres");
+        let output = account.command(&program, Path::new("/")).arg("--version").output();
+        let text = output.expect("pgbouncer starts").stdout;
+        // "PgBouncer 1.18.0", and a line for each library.
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let mut numbers = text.split([' ', '.', '\n']).filter_map(|part| part.parse().ok());
+        let mut next = || numbers.next().expect("it prints its version");
+        (next(), next())
+    })
+}
+
+fn program() -> Option<PathBuf> {
+    let named = programs::named_folder("PGBOUNCER_PROGRAMS", &[&["pgbouncer"]]);
+    named.map(|folder| folder.join("pgbouncer")).or_else(|| programs::find("pgbouncer"))
 }
 
 impl Bouncer {
@@ -98,7 +123,7 @@ impl Bouncer {
     ///
     /// # Panics
     ///
-    /// When the program is missing or does not start.
+    /// If the program is missing or does not start.
     pub fn start(server: &postgres::Server, mode: Mode) -> Bouncer {
         Bouncer::with(server, mode, |_| ())
     }
@@ -124,7 +149,7 @@ impl Bouncer {
             let log = bouncer.log_text();
             assert!(log.contains(PORT_TAKEN), "pgbouncer did not start:\n{log}");
         }
-        panic!("{PORTS_TO_TRY} ports were taken between our look and the program's");
+        panic!("{PORTS_TO_TRY} ports were taken between our check and the program's start");
     }
 
     fn prepare(server: u16, mode: Mode, mut conf: Conf) -> Bouncer {
@@ -137,17 +162,16 @@ impl Bouncer {
         let write = |name, text| {
             fs::write(folder.join(name), text).expect("the program's folder can be written");
         };
-        conf.lay_tls(&folder, account);
+        conf.install_tls(&folder, account);
         write("ini", ini(server, port, &folder, mode, &conf));
-        // pgbouncer 1.18 never answers an administrator that it must first ask about.
+        // pgbouncer 1.18 never answers an administrator whose password it has to look up.
         write("users", "\"postgres\" \"\"\n".to_owned());
         let daemon = Daemon::new(&folder, account, Signal::SIGKILL);
         Bouncer { daemon, account, folder, port, server, mode, conf }
     }
 
     fn launch(&self) {
-        let program = programs::find("pgbouncer");
-        let program = program.expect("no pgbouncer found; ask available() first");
+        let program = program().expect("no pgbouncer found; call available() first");
         self.daemon.start(&program, &[self.folder.join("ini").display().to_string()]);
     }
 
@@ -177,26 +201,30 @@ impl Bouncer {
         self.daemon.log_text()
     }
 
-    /// Sends one command to the admin console, such as `SHOW POOLS`; returns its rows.
+    /// Sends one command to the admin console, such as `SHOW POOLS`; returns its rows, each
+    /// as the values of its columns by name.
     ///
     /// # Panics
     ///
-    /// With psql's words, when the command fails.
+    /// With psql's message, if the command fails.
     #[track_caller]
-    pub fn admin(&self, command: &str) -> Vec<Vec<String>> {
-        let mut psql = self.account.command(Path::new("psql"), &self.folder);
+    pub fn admin(&self, command: &str) -> Vec<HashMap<String, String>> {
+        let mut psql = self.account.command(&postgres::programs::path("psql"), &self.folder);
         psql.arg("-h").arg(self.socket_dir()).args(["-p", &self.port.to_string()]);
-        psql.env("PGCONNECT_TIMEOUT", "20").args(["-XqAt0", "-U", "postgres", "-d", "pgbouncer"]);
-        psql.args(["-F", &FIELD_END.to_string(), "-c", command]);
+        psql.env("PGCONNECT_TIMEOUT", "20").args(["-XqA0", "-U", "postgres", "-d", "pgbouncer"]);
+        psql.args(["-P", "footer=off", "-F", &FIELD_END.to_string(), "-c", command]);
         let output = psql.output().expect("psql starts");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command}: {errors}");
         let text = String::from_utf8_lossy(&output.stdout);
-        let rows = text.split_terminator('\0');
-        rows.map(|row| row.split(FIELD_END).map(str::to_owned).collect()).collect()
+        let mut rows = text.split_terminator('\0').map(|row| row.split(FIELD_END));
+        let names: Vec<&str> = rows.next().into_iter().flatten().collect();
+        let name = |row| names.iter().zip(row).map(|(name, value): (&&str, &str)| (*name, value));
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        rows.map(|row| name(row).map(owned).collect()).collect()
     }
 
-    /// Gives it these settings beside those of its start, and says so by `RELOAD`.
+    /// Adds these settings to those of its start, and applies them by `RELOAD`.
     ///
     /// # Panics
     ///
@@ -214,22 +242,25 @@ impl Bouncer {
     #[track_caller]
     pub fn clients(&self, db: &str) -> (usize, usize) {
         let rows = self.admin("SHOW CLIENTS");
-        let ours: Vec<_> = rows.iter().filter(|row| row[2] == db).collect();
-        (ours.len(), ours.iter().filter(|row| row[3] == "waiting").count())
+        let ours: Vec<_> = rows.iter().filter(|row| row["database"] == db).collect();
+        (ours.len(), ours.iter().filter(|row| row["state"] == "waiting").count())
     }
 
     /// Returns how many connections to the server's database `db` it has.
     #[track_caller]
     pub fn server_connections(&self, db: &str) -> usize {
-        self.admin("SHOW SERVERS").iter().filter(|row| row[2] == db).count()
+        self.admin("SHOW SERVERS").iter().filter(|row| row["database"] == db).count()
     }
 
-    /// Stops it at once, clients and all, by SIGTERM. Waits for the end.
+    /// Stops it immediately, although clients are connected. Waits for the end.
     pub fn stop(&self) {
-        self.daemon.stop(Signal::SIGTERM);
+        // pgbouncer's changes, 1.23: SIGTERM waits for the clients, SIGQUIT does not. Before,
+        // it did not handle SIGQUIT.
+        let at_once = if version() >= (1, 23) { Signal::SIGQUIT } else { Signal::SIGTERM };
+        self.daemon.stop(at_once);
     }
 
-    /// Kills it by SIGKILL. Its clients see an end without a word.
+    /// Kills it by SIGKILL. Its clients get no message.
     pub fn kill9(&self) {
         self.daemon.kill();
     }
@@ -238,49 +269,39 @@ impl Bouncer {
     ///
     /// # Panics
     ///
-    /// When it runs, or does not start.
+    /// If it is running, or does not start.
     pub fn start_again(&self) {
-        assert!(self.daemon.ended(), "pgbouncer runs already");
+        assert!(self.daemon.ended(), "pgbouncer is already running");
         self.launch();
         let ready = self.wait_ready(START_LIMIT);
-        assert!(ready, "pgbouncer did not start again:\n{}", self.log_text());
+        assert!(ready, "pgbouncer did not restart:\n{}", self.log_text());
     }
 
-    /// Stops it by SIGTERM and starts it again.
+    /// Stops it immediately and starts it again.
     pub fn restart(&self) {
         self.stop();
         self.start_again();
     }
 
-    /// Stops it in mid-step by SIGSTOP; undone by [`Bouncer::thaw`].
+    /// Freezes it by SIGSTOP; undone by [`Bouncer::thaw`].
     pub fn freeze(&self) {
         self.daemon.freeze();
     }
 
-    /// Lets a frozen one run again.
+    /// Resumes it.
     pub fn thaw(&self) {
         self.daemon.thaw();
     }
 
-    /// Returns whether it answers a client within `timeout`.
+    /// Returns `true` if it answers a client within `timeout`.
     #[must_use]
     pub fn wait_ready(&self, timeout: Duration) -> bool {
-        let settled = || self.daemon.ended() || self.answers().unwrap_or(false);
+        let settled = || self.daemon.ended() || greeting::is_answered(self.port);
         eventually(timeout, settled) && !self.daemon.ended()
-    }
-
-    // PostgreSQL docs, "Message Formats", SSLRequest: the answer is one byte.
-    fn answers(&self) -> io::Result<bool> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47])?;
-        let mut answer = [0];
-        stream.read_exact(&mut answer)?;
-        Ok(matches!(&answer, b"N" | b"S"))
     }
 }
 
-/// What pgbouncer 1.18 logs when it cannot bind.
+/// The log message of pgbouncer 1.18 when it cannot bind.
 const PORT_TAKEN: &str = "Address already in use";
 
 // auth_user: without one every role would have to be listed in the file.
@@ -313,12 +334,12 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(10);
 
-    fn column(rows: &[Vec<String>], place: usize) -> Vec<&str> {
-        rows.iter().map(|row| row[place].as_str()).collect()
+    fn column<'r>(rows: &'r [HashMap<String, String>], name: &str) -> Vec<&'r str> {
+        rows.iter().map(|row| row[name].as_str()).collect()
     }
 
     #[test]
-    fn it_serves_stops_starts_again_and_is_gone_when_dropped() {
+    fn it_serves_stops_restarts_and_ends_when_dropped() {
         crate::require!(pgbouncer);
         let bouncer = Bouncer::start(postgres::shared(), Mode::Session);
         for end in [Bouncer::stop, Bouncer::kill9] {
@@ -343,11 +364,12 @@ mod tests {
             conf.set("max_client_conn", "7");
         });
         let config = bouncer.admin("SHOW CONFIG");
-        let value = |name: &str| config.iter().find(|row| row[0] == name).map(|row| &*row[1]);
+        let value =
+            |name: &str| config.iter().find(|row| row["key"] == name).map(|row| &*row["value"]);
         assert_eq!(value("pool_mode"), Some("transaction"));
         assert_eq!(value("max_client_conn"), Some("7"));
         let failed = std::panic::catch_unwind(|| bouncer.admin("SHOW NOSUCH"));
-        assert!(failed.is_err(), "{:?}", column(&config, 0));
+        assert!(failed.is_err(), "{:?}", column(&config, "key"));
     }
 
     #[cfg(feature = "postgres")]
@@ -365,7 +387,7 @@ mod tests {
                 _ => None,
             });
             assert_eq!(user, Some(db.user()));
-            assert!(column(&bouncer.admin("SHOW CLIENTS"), 1).contains(&db.user()));
+            assert!(column(&bouncer.admin("SHOW CLIENTS"), "user").contains(&db.user()));
         }
     }
 }

@@ -5,11 +5,14 @@
 //! twice by one process: a test may stop its server and start it again later.
 
 use std::collections::HashSet;
+use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use socket2::{Domain, Socket, Type};
+
+use crate::hang;
 
 const LOWEST: u16 = 10_001;
 /// One past the highest port: Linux's ephemeral range begins here by default.
@@ -17,12 +20,13 @@ const END: u16 = 32_768;
 
 static HANDED_OUT: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
 
-/// Returns a free odd port on which nobody listens.
+/// Returns a free odd port without a listener.
 ///
 /// # Panics
 ///
-/// When a thousand random tries found none.
+/// If a thousand random tries found none.
 pub fn unused() -> u16 {
+    hang::watch();
     let mut handed_out = HANDED_OUT.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..1000 {
         let port = random_odd();
@@ -35,14 +39,27 @@ pub fn unused() -> u16 {
 }
 
 // Bound and never listening: while another thread starts a process, that process has
-// a copy of each descriptor, and a listener of ours would seem to be somebody's.
-fn is_free(port: u16) -> bool {
+// a copy of each descriptor, and a listener of ours would seem to belong to a server.
+pub(crate) fn is_free(port: u16) -> bool {
     let bind = || {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())
     };
     bind().is_ok()
+}
+
+/// Returns how many sockets listen on this port of 127.0.0.1.
+pub(crate) fn listeners(port: u16) -> usize {
+    // "proc(5)", /proc/net/tcp: the local address is the second word, the state the
+    // fourth; 0A is LISTEN.
+    let table = fs::read_to_string("/proc/self/net/tcp").expect("/proc is mounted");
+    let local = format!("0100007F:{port:04X}");
+    let listens = |line: &&str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.get(1) == Some(&local.as_str()) && words.get(3) == Some(&"0A")
+    };
+    table.lines().filter(listens).count()
 }
 
 fn random_odd() -> u16 {
@@ -66,7 +83,9 @@ mod tests {
     fn a_port_with_a_listener_is_not_free() {
         let port = unused();
         assert!(is_free(port));
+        assert_eq!(listeners(port), 0);
         let _listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("free");
         assert!(!is_free(port));
+        assert_eq!(listeners(port), 1);
     }
 }

@@ -1,13 +1,16 @@
 //! Private PostgreSQL servers.
 //!
-//! A server listens on 127.0.0.1 and on a unix socket, trusts everybody (unless
-//! told otherwise) and has the superuser `postgres`. Our own statements go
+//! The programs are taken from where they are installed, the newest version's first; the
+//! environment variable `POSTGRES_PROGRAMS` names a folder with those of another version, and
+//! `POSTGRES_MESSAGES` the language of all servers' messages, `de_DE` or `ru_RU`.
+//! A server listens on 127.0.0.1 and on a unix socket, trusts every client (unless
+//! configured otherwise) and has the superuser `postgres`. Our own statements go
 //! through `psql`, so this module needs no driver.
 
 mod conf;
 mod control;
 mod database;
-mod programs;
+pub(crate) mod programs;
 mod standby;
 mod template;
 
@@ -22,14 +25,14 @@ use nix::sys::signal::Signal;
 use crate::certificates::{self, Certificate};
 use crate::daemon::Daemon;
 use crate::wait::eventually;
-use crate::{copy, port, process, scratch, skip};
+use crate::{copy, hang, language, port, process, scratch, skip};
 
 pub use conf::Conf;
 pub use control::Backend;
 pub use database::Database;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// How often a start is tried again on another port.
+/// How often a start is retried on another port.
 const PORTS_TO_TRY: usize = 5;
 
 /// A PostgreSQL server of our own; stopped, reaped and removed when dropped.
@@ -38,19 +41,60 @@ pub struct Server {
     daemon: Daemon,
     folder: PathBuf,
     port: u16,
+    /// More places for unix sockets, each with a comma in front.
+    more_sockets: String,
 }
 
-/// Returns whether PostgreSQL's programs are here; if not, says that the test is skipped.
+/// Returns `true` if PostgreSQL's programs are installed, with the language that
+/// `POSTGRES_MESSAGES` names; if not, reports the test as skipped.
 ///
 /// # Panics
 ///
-/// When they are missing although the environment has `REQUIRE_SERVERS=1`.
+/// If they are missing although the environment has `REQUIRE_SERVERS=1`.
 pub fn available() -> bool {
+    hang::watch();
     let found = programs::folder().is_some();
     if !found {
         skip::missing("PostgreSQL");
     }
-    found
+    found && (language::of_all_servers().is_none() || translated())
+}
+
+/// Returns the major version of the servers: 15, 17, 18.
+///
+/// # Panics
+///
+/// If no programs are installed.
+pub fn version() -> u32 {
+    let major = programs::version().split('.').next();
+    major.and_then(|major| major.parse().ok()).expect("a version begins with a number")
+}
+
+/// Returns `true` if the servers support TLS; if not, reports the test as skipped.
+pub fn tls() -> bool {
+    let built = programs::built_with_tls();
+    if !built {
+        skip::because(&format!("PostgreSQL {} was built without TLS", programs::version()));
+    }
+    built
+}
+
+/// Returns `true` if the servers have messages in other languages than English; if not, reports
+/// the test is skipped.
+///
+/// # Panics
+///
+/// When the system has no such language although the environment has `REQUIRE_SERVERS=1`.
+pub fn translated() -> bool {
+    if !language::available() {
+        return false;
+    }
+    let built = programs::built_with_translations();
+    if !built {
+        let version = programs::version();
+        skip::because(&format!("PostgreSQL {version} was built without translations"));
+    }
+    built
 }
 
 /// Returns the server that all tests of this process share; started by the first caller.
@@ -78,7 +122,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// When the programs are missing or the server does not start.
+    /// If the programs are missing or the server does not start.
     pub fn start() -> Server {
         Server::with(|_| ())
     }
@@ -90,6 +134,9 @@ impl Server {
     /// As [`Server::start`].
     pub fn with(configure: impl FnOnce(&mut Conf)) -> Server {
         let mut conf = Conf::default();
+        if let Some(language) = language::of_all_servers() {
+            conf.messages(language);
+        }
         configure(&mut conf);
         for _ in 0..PORTS_TO_TRY {
             let server = Server::prepare(&conf);
@@ -97,10 +144,11 @@ impl Server {
             if server.accepts_within(START_LIMIT) {
                 return server;
             }
-            let log = server.log_text();
-            assert!(log.contains("Address already in use"), "PostgreSQL did not start:\n{log}");
+            // Its message may be in any language.
+            let taken = !port::is_free(server.port);
+            assert!(taken, "PostgreSQL did not start:\n{}", server.log_text());
         }
-        panic!("{PORTS_TO_TRY} ports were taken between our look and the server's");
+        panic!("{PORTS_TO_TRY} ports were taken between our check and the server's start");
     }
 
     fn prepare(conf: &Conf) -> Server {
@@ -112,7 +160,8 @@ impl Server {
         copy::folder(template::folder(), &folder.join("data"));
         conf.write(&folder, account);
         let daemon = Daemon::new(&folder, account, Signal::SIGQUIT);
-        Server { daemon, folder, port: port::unused() }
+        let more_sockets = conf.more_sockets.clone();
+        Server { daemon, folder, port: port::unused(), more_sockets }
     }
 
     fn launch(&self) {
@@ -122,17 +171,22 @@ impl Server {
             "-p".to_owned(),
             self.port.to_string(),
             "-k".to_owned(),
-            self.socket_dir().display().to_string(),
+            format!("{}{}", self.socket_dir().display(), self.more_sockets),
         ];
-        self.daemon.start(&programs::path("postgres"), &arguments);
+        let locales = language::built().map(|folder| ("LOCPATH", folder));
+        self.daemon.start_in(locales, &programs::path("postgres"), &arguments);
     }
 
-    // As pg_ctl does it: the last line of postmaster.pid is the server's own word.
     fn accepts_within(&self, timeout: Duration) -> bool {
-        let said = || fs::read_to_string(self.lock_file()).unwrap_or_default();
-        let status = |line: &str| matches!(line.trim_end(), "ready" | "standby");
-        let ready = || said().lines().nth(7).is_some_and(status);
+        let ready = || matches!(&*self.status(), "ready" | "standby");
         eventually(timeout, || self.daemon.ended() || ready()) && !self.daemon.ended()
+    }
+
+    // As pg_ctl does it: the last line of postmaster.pid is the server's status, in no
+    // language.
+    fn status(&self) -> String {
+        let said = fs::read_to_string(self.lock_file()).unwrap_or_default();
+        said.lines().nth(7).unwrap_or_default().trim_end().to_owned()
     }
 
     /// Returns the TCP port on 127.0.0.1.
@@ -166,15 +220,16 @@ impl Server {
         self.daemon.log_text()
     }
 
-    /// Shows another certificate to clients that come from now on; the server was
+    /// Replaces the certificate for new clients; the server was
     /// started with [`Conf::tls`].
-    pub fn show_certificate(&self, certificate: Certificate) {
+    pub fn replace_certificate(&self, certificate: Certificate) {
         certificates::install(certificate, &self.folder, programs::account());
-        let reloads = || self.log_text().matches("received SIGHUP").count();
-        let before = reloads();
+        // A session inherits this from the postmaster.
+        let read_at = || self.sql("postgres", "SELECT pg_conf_load_time()");
+        let before = read_at();
         process::send(self.daemon.pid(), Signal::SIGHUP);
         // The postmaster reads the files before it accepts the next client.
-        let noted = eventually(START_LIMIT, || reloads() > before);
+        let noted = eventually(START_LIMIT, || read_at() != before);
         assert!(noted, "no answer to SIGHUP:\n{}", self.log_text());
     }
 
@@ -188,22 +243,17 @@ impl Server {
         self.daemon.stop(Signal::SIGQUIT);
     }
 
-    /// Asks for an end by SIGTERM: no new clients, and the end after the last one.
+    /// Requests a smart shutdown by SIGTERM: no new clients, and the end after the last one.
     ///
-    /// Returns when the server has taken note; it ends by itself. See
+    /// Returns when the server has received it; it ends by itself. See
     /// [`Server::wait_stopped`].
     pub fn stop_smart(&self) {
-        let before = self.smart_requests();
         process::send(self.daemon.pid(), Signal::SIGTERM);
-        let noted = || self.daemon.ended() || self.smart_requests() > before;
+        let noted = || self.daemon.ended() || self.status() == "stopping";
         assert!(eventually(START_LIMIT, noted), "no answer to SIGTERM:\n{}", self.log_text());
     }
 
-    fn smart_requests(&self) -> usize {
-        self.log_text().matches("received smart shutdown request").count()
-    }
-
-    /// Returns whether the server has ended within `timeout`.
+    /// Returns `true` if the server has ended within `timeout`.
     pub fn wait_stopped(&self, timeout: Duration) -> bool {
         self.daemon.ended_within(timeout)
     }
@@ -212,12 +262,12 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// When it runs, or does not start.
+    /// If it is running, or does not start.
     pub fn start_again(&self) {
-        assert!(self.daemon.ended(), "the server runs already");
+        assert!(self.daemon.ended(), "the server is already running");
         self.launch();
         let accepts = self.accepts_within(START_LIMIT);
-        assert!(accepts, "PostgreSQL did not start again:\n{}", self.log_text());
+        assert!(accepts, "PostgreSQL did not restart:\n{}", self.log_text());
     }
 
     /// Stops the server by SIGINT and starts it again.
@@ -234,39 +284,39 @@ impl Server {
         self.tidy_after_kill();
     }
 
-    // With the stale lock file in place the next start would look ready at once.
+    // With the stale lock file in place the next start would look ready immediately.
     fn tidy_after_kill(&self) {
         remove_shared_memory(&self.lock_file());
         let _ = fs::remove_file(self.lock_file());
     }
 
-    /// Stops the postmaster and every child process in mid-step by SIGSTOP.
+    /// Freezes the postmaster and every child process by SIGSTOP.
     ///
     /// The kernel still accepts connections and bytes for them. Undone by
-    /// [`Server::thaw`], and by whatever stops the server.
+    /// [`Server::thaw`], and by every method that stops the server.
     pub fn freeze(&self) {
         self.daemon.freeze();
     }
 
-    /// Stops only the postmaster: clients are served, new ones get no answer.
+    /// Freezes only the postmaster: clients are served, new ones get no answer.
     pub fn freeze_postmaster_only(&self) {
         process::freeze(self.daemon.pid());
     }
 
-    /// Stops one backend in mid-step.
+    /// Freezes one backend.
     pub fn freeze_backend(&self, pid: i32) {
         self.assert_backend(pid);
         process::freeze(pid);
     }
 
-    /// Lets all that was frozen run again.
+    /// Resumes all frozen processes.
     pub fn thaw(&self) {
         self.daemon.thaw();
     }
 
     /// Kills one backend by SIGKILL: the server restarts all others after such a crash.
     ///
-    /// Returns once the postmaster knows; [`Server::wait_ready`] waits for the rest.
+    /// Returns once the postmaster has reaped it; [`Server::wait_ready`] waits for the restart.
     pub fn kill9_backend(&self, pid: i32) {
         self.assert_backend(pid);
         process::send(pid, Signal::SIGKILL);
@@ -276,7 +326,7 @@ impl Server {
 
     fn assert_backend(&self, pid: i32) {
         let ours = process::children_of(self.daemon.pid()).contains(&pid);
-        assert!(ours, "process {pid} is no backend of this server");
+        assert!(ours, "process {pid} is not a backend of this server");
     }
 
     fn psql(&self) -> Command {

@@ -1,4 +1,4 @@
-//! Signals processes and reads what `/proc` says about them.
+//! Signals processes and reads their state from `/proc`.
 
 use std::fs;
 use std::time::Duration;
@@ -25,29 +25,29 @@ pub(crate) fn children_of(parent: i32) -> Vec<i32> {
         .collect()
 }
 
-/// Returns whether `pid` names no process any more, not even an unreaped one.
+/// Returns `true` if there is no process `pid`, not even an unreaped one.
 pub(crate) fn vanished(pid: i32) -> bool {
     stat(&format!("/proc/{pid}/stat")).is_none()
 }
 
-/// Returns whether `pid` has ended, reaped or not.
+/// Returns `true` if `pid` has ended, reaped or not.
 pub(crate) fn ended(pid: i32) -> bool {
     stat(&format!("/proc/{pid}/stat")).is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))
 }
 
-/// Stops `pid` and returns once each of its threads stands still.
+/// Stops `pid` and returns once each of its threads is stopped.
 pub(crate) fn freeze(pid: i32) {
     send(pid, Signal::SIGSTOP);
-    let still = eventually(SETTLE, || ended(pid) || threads_stand_still(pid));
+    let still = eventually(SETTLE, || ended(pid) || all_threads_stopped(pid));
     assert!(still, "process {pid} did not stop on SIGSTOP");
 }
 
-/// Lets a stopped process run again.
+/// Resumes a stopped process.
 pub(crate) fn thaw(pid: i32) {
     send(pid, Signal::SIGCONT);
 }
 
-fn threads_stand_still(pid: i32) -> bool {
+fn all_threads_stopped(pid: i32) -> bool {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return true;
     };
@@ -81,9 +81,9 @@ mod tests {
         let pid = child.id() as i32;
         assert!(children_of(id() as i32).contains(&pid));
         freeze(pid);
-        assert!(threads_stand_still(pid));
+        assert!(all_threads_stopped(pid));
         thaw(pid);
-        assert!(eventually(SETTLE, || !threads_stand_still(pid)));
+        assert!(eventually(SETTLE, || !all_threads_stopped(pid)));
         send(pid, Signal::SIGKILL);
         assert!(eventually(SETTLE, || ended(pid)));
         assert!(!vanished(pid), "not reaped yet");

@@ -1,14 +1,14 @@
 //! A TCP proxy that fails on demand.
 //!
-//! It stands between the code under test and a server and gives the faults that
-//! a server cannot give when asked. One thread accepts; each connection has one
-//! thread that owns both of its sockets, so a fault has happened on the wire when
-//! the call that asked for it returns.
+//! It stands between the code under test and a server and produces the faults that
+//! a server cannot produce on demand. One thread accepts; each connection has one
+//! thread that owns both of its sockets, so a fault has reached the socket when
+//! the call that applies it returns.
 
-mod door;
-mod inbox;
-mod lane;
-mod link;
+mod acceptor;
+mod channel;
+mod connection;
+mod pipe;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::{Sender, channel};
@@ -17,8 +17,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::port;
-use inbox::Post;
-use link::Handle;
+use channel::Outbox;
+use connection::Handle;
 
 /// What happens to new connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +27,10 @@ pub enum Mode {
     Pass,
     /// Forwards, with a fault that applies from the first byte.
     With(Fault),
-    /// Nobody listens: a connect gets ECONNREFUSED.
+    /// Does not listen: a connect gets ECONNREFUSED.
     Refuse,
-    /// Accepts, reads everything and never answers; no upstream is asked.
-    Deaf,
+    /// Accepts, reads everything and never answers; does not connect to the upstream.
+    Unresponsive,
     /// Listens with a backlog that is full: a connect gets no answer at all.
     FullBacklog,
 }
@@ -38,18 +38,18 @@ pub enum Mode {
 /// What happens to a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Ends `Stall`, `Hold`, `Delay`, `CutAfter` and `Drip`; what was held goes on its way.
+    /// Ends `Stall`, `Hold`, `Delay`, `CloseAfter` and `Throttle`; held bytes are forwarded.
     Pass,
-    /// Forwards nothing either way, not even an end; the kernel still acknowledges.
+    /// Forwards nothing either way, not even a FIN; the kernel still acknowledges.
     Stall,
-    /// As `Stall`, and no packet of the client arrives any more, so nothing is
-    /// acknowledged: a network that swallows all. Only an end of the link undoes it.
+    /// As `Stall`, and the client's packets are dropped, so nothing is
+    /// acknowledged, as in a network that drops all packets. Lasts until the connection ends.
     BlackHole,
-    /// Takes bytes in and keeps them, one way: see [`Proxy::held`].
-    Hold(Way),
-    /// Keeps the bytes towards the client from the moment that it begins a TLS handshake.
-    HoldTls,
-    /// Sends a FIN to the client only; what the client writes still goes on.
+    /// Reads bytes of one direction and keeps them: see [`Proxy::held`].
+    Hold(Direction),
+    /// Keeps the bytes to the client from the begin of its TLS handshake on.
+    HoldTlsHandshake,
+    /// Sends a FIN to the client only; the client's bytes are still forwarded.
     HalfClose,
     /// Closes both sides; the client gets a FIN.
     Fin,
@@ -57,29 +57,29 @@ pub enum Fault {
     Rst,
     /// Writes bytes to the client that no server sent, even while stalled.
     Inject(Vec<u8>),
-    /// Holds every piece of bytes towards the client for so long; ends a `Hold`.
+    /// Delays all bytes to the client by this time; ends a `Hold`.
     Delay(Duration),
-    /// Closes as `Fin` does, after half of what is kept for the client, or, if nothing
-    /// is, after these bytes.
+    /// Closes as `Fin` does, after half of the bytes held for the client, or, if none
+    /// are, after these bytes.
     Truncate(Vec<u8>),
-    /// Closes both sides, the client's by FIN, when so many more bytes have gone to it.
-    CutAfter(usize),
-    /// Lets only so many bytes at a time go to the client.
-    Drip {
-        /// How many bytes at a time; at least one.
+    /// Closes both sides, the client's by FIN, after this number of further bytes to it.
+    CloseAfter(usize),
+    /// Limits the rate of bytes to the client.
+    Throttle {
+        /// The number of bytes per interval; at least one.
         bytes: usize,
-        /// How long from one time to the next.
+        /// The interval.
         every: Duration,
     },
 }
 
 /// A direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// To the client.
-    Down,
+    ToClient,
     /// To the upstream.
-    Up,
+    ToServer,
 }
 
 /// A fault proxy on a free odd loopback port; its connections end when it is dropped.
@@ -87,17 +87,17 @@ pub enum Way {
 pub struct Proxy {
     addr: SocketAddr,
     shared: Arc<Shared>,
-    door: Option<(Post<Request>, JoinHandle<()>)>,
+    acceptor: Option<(Outbox<Request>, JoinHandle<()>)>,
 }
 
-/// What the door's thread is asked to do; it answers when it is done.
+/// A request to the acceptor's thread; it answers when it is done.
 #[derive(Debug)]
 struct Request {
     mode: Mode,
     done: Sender<()>,
 }
 
-/// What the proxy's owner and the door's thread both see.
+/// The state that the proxy's owner and the acceptor's thread share.
 #[derive(Debug, Default)]
 struct Shared {
     /// One entry for each accepted connection, in order.
@@ -109,10 +109,10 @@ impl Proxy {
     pub fn start(upstream: SocketAddr) -> Proxy {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port::unused()));
         let shared = Arc::<Shared>::default();
-        let (post, inbox) = inbox::pair();
-        let door = door::Door::open(addr, upstream, Arc::clone(&shared));
-        let thread = spawn("proxy-door", move || door.run(&inbox));
-        Proxy { addr, shared, door: Some((post, thread)) }
+        let (outbox, inbox) = channel::pair();
+        let acceptor = acceptor::Acceptor::open(addr, upstream, Arc::clone(&shared));
+        let thread = spawn("proxy-acceptor", move || acceptor.run(&inbox));
+        Proxy { addr, shared, acceptor: Some((outbox, thread)) }
     }
 
     /// Starts a proxy in front of a server on a loopback port.
@@ -130,14 +130,14 @@ impl Proxy {
         self.addr.port()
     }
 
-    /// Decides what happens to connections that are not accepted yet.
+    /// Sets the mode of connections that are not accepted yet.
     ///
-    /// When it returns, it holds: `Refuse` refuses and `FullBacklog` is full.
+    /// It is in effect on return: `Refuse` refuses and `FullBacklog` is full.
     pub fn set_mode(&self, mode: Mode) {
         let (done, is_done) = channel();
-        let (post, _) = self.door.as_ref().expect("the door is open until the drop");
-        post.send(Request { mode, done });
-        is_done.recv().expect("the door's thread runs until the drop");
+        let (outbox, _) = self.acceptor.as_ref().expect("the acceptor runs until the drop");
+        outbox.send(Request { mode, done });
+        is_done.recv().expect("the acceptor's thread runs until the drop");
     }
 
     /// Applies a fault to all connections that are open now; returns how many.
@@ -147,20 +147,20 @@ impl Proxy {
     /// `HalfClose`, `Fin`, `Rst`, `Truncate` or `Inject` has reached the client's kernel.
     pub fn apply(&self, fault: &Fault) -> usize {
         let waits: Vec<_> =
-            self.accepted_list().iter().map(|(_, link)| link.apply(fault)).collect();
-        // A link that has ended drops its end of the channel and answers so.
+            self.accepted_list().iter().map(|(_, connection)| connection.apply(fault)).collect();
+        // A connection that has ended drops its end of the channel, which ends the wait.
         waits.into_iter().filter(|done| done.recv().is_ok()).count()
     }
 
     /// Applies a fault to the `n`-th accepted connection, from 0; returns whether it was open.
     pub fn apply_to(&self, n: usize, fault: &Fault) -> bool {
-        let wait = self.accepted_list().get(n).map(|(_, link)| link.apply(fault));
+        let wait = self.accepted_list().get(n).map(|(_, connection)| connection.apply(fault));
         wait.is_some_and(|done| done.recv().is_ok())
     }
 
-    /// Returns how many bytes of the `n`-th connection a `Hold` keeps now.
+    /// Returns the number of bytes of the `n`-th connection that a `Hold` keeps.
     pub fn held(&self, n: usize) -> usize {
-        self.accepted_list().get(n).map_or(0, |(_, link)| link.held())
+        self.accepted_list().get(n).map_or(0, |(_, connection)| connection.held())
     }
 
     /// Returns how many connections it has accepted so far.
@@ -177,7 +177,7 @@ impl Proxy {
     ///
     /// It sees a client's close even while it forwards nothing.
     pub fn live(&self) -> usize {
-        self.accepted_list().iter().filter(|(_, link)| link.live()).count()
+        self.accepted_list().iter().filter(|(_, connection)| connection.live()).count()
     }
 
     fn accepted_list(&self) -> MutexGuard<'_, Vec<(Instant, Handle)>> {
@@ -193,13 +193,13 @@ impl Shared {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        if let Some((post, thread)) = self.door.take() {
-            drop(post);
+        if let Some((outbox, thread)) = self.acceptor.take() {
+            drop(outbox);
             let _ = thread.join();
         }
         let links = std::mem::take(&mut *self.accepted_list());
-        for (_, link) in links {
-            link.end();
+        for (_, connection) in links {
+            connection.end();
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The process's temporary folder, and the watchdog that outlives the process.
+//! The process's temporary folder, and the orphan guard that outlives the process.
 //!
 //! Statics are never dropped and a killed process drops nothing, so `Drop`
-//! alone cannot promise that no server stays behind. A shell holds the read end
-//! of a pipe whose write end is ours. When the pipe closes, however we ended,
+//! alone cannot guarantee that every server is stopped. A shell holds the read end
+//! of a pipe whose write end is ours. When the pipe closes, however this process ended,
 //! the shell stops every server that still has a `pid` file and removes all.
 
 use std::env;
@@ -27,12 +27,12 @@ const MEMORY: &str = "/dev/shm";
 /// often give 64 MB of this file system, which is too little.
 const ENOUGH_MEMORY: u64 = 1 << 30;
 
-const WATCHDOG: &str = include_str!("watchdog.sh");
+const WATCHDOG: &str = include_str!("orphan_guard.sh");
 
 struct Scratch {
     path: PathBuf,
-    /// Holds the write end of the pipe: dropping or losing it is the signal.
-    _watchdog: Child,
+    /// Holds the write end of the pipe: closing it is the signal.
+    _guard: Child,
 }
 
 static SCRATCH: LazyLock<Scratch> = LazyLock::new(|| {
@@ -42,13 +42,13 @@ static SCRATCH: LazyLock<Scratch> = LazyLock::new(|| {
         .permissions(Permissions::from_mode(0o755))
         .tempdir_in(base());
     let path = made.expect("a temporary folder can be made").keep();
-    let _watchdog = watch(&path);
-    Scratch { path, _watchdog }
+    let _guard = watch(&path);
+    Scratch { path, _guard }
 });
 
-// A data folder is a thousand files that live for seconds. ext4 does not soon use
-// the inodes of deleted files again, and each further folder takes a second to make.
-// So: what the environment says, else memory if there is enough, else the disk.
+// A data folder has a thousand files that exist for seconds. ext4 does not soon reuse
+// the inodes of deleted files, and each further folder takes a second to make.
+// So: the folder that the environment names, else memory if there is enough, else the disk.
 fn base() -> PathBuf {
     let named = env::var_os("TMPDIR").map(PathBuf::from);
     let named = named.filter(|base| base.as_os_str().len() <= LONGEST_BASE);
@@ -59,10 +59,10 @@ fn base() -> PathBuf {
 
 fn watch(path: &Path) -> Child {
     Command::new("/bin/sh")
-        .args(["-c", WATCHDOG, "watchdog"])
+        .args(["-c", WATCHDOG, "orphan-guard"])
         .arg(path)
         .stdin(Stdio::piped())
-        // Held open, they would keep whoever reads our output waiting.
+        // Held open, they would keep the reader of our output waiting.
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .current_dir("/")
@@ -118,9 +118,9 @@ mod tests {
             .expect("a test can be run");
         let said = String::from_utf8_lossy(&output.stdout);
         let words = |key| said.lines().filter_map(move |line| line.strip_prefix(key));
-        let folder = words("folder ").next().expect("it says its folder");
+        let folder = words("folder ").next().expect("it prints its folder");
         let pids: Vec<i32> = words("child ").map(|pid| pid.parse().expect("a pid")).collect();
-        // Two PostgreSQL servers, one MariaDB server and the watchdog.
+        // Two PostgreSQL servers, one MariaDB server and the orphan guard.
         assert_eq!(pids.len(), 4, "{said}");
         let gone = || pids.iter().all(|pid| process::ended(*pid)) && !Path::new(folder).exists();
         assert!(eventually(Duration::from_secs(15), gone), "{folder} {pids:?}");

@@ -1,4 +1,4 @@
-//! Scripted peers: listeners that say exactly what a test wants.
+//! Scripted peers: listeners that send exactly the bytes that a test needs.
 
 pub mod mysql;
 
@@ -33,8 +33,8 @@ struct Shared {
 /// Starts a listener that runs `script` for each connection, on a thread of its own.
 ///
 /// The stream is the only handle of its socket in this process: when the script drops it, the
-/// peer sees it. That may take a moment while another thread starts a process, which has a
-/// copy until its exec; a `shutdown` is seen at once.
+/// peer gets a FIN. That may take a moment while another thread starts a process, which has a
+/// copy until its exec; a `shutdown` takes effect immediately.
 pub fn serve(script: impl Fn(TcpStream) + Send + Sync + 'static) -> Script {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port::unused()));
     let listener = Arc::new(TcpListener::bind(addr).expect("the port was free just now"));
@@ -98,7 +98,7 @@ impl fmt::Debug for Script {
 impl Drop for Script {
     fn drop(&mut self) {
         self.shared.ends.store(true, Ordering::SeqCst);
-        // Refuses at once, and ends the wait in accept; a close would do neither.
+        // Refuses immediately, and ends the wait in accept; a close would do neither.
         let _ = SockRef::from(&*self.listener).shutdown(Shutdown::Both);
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();
@@ -112,7 +112,7 @@ mod tests {
     use std::io::{Read, Write};
 
     #[test]
-    fn a_script_talks_to_each_connection_until_it_is_dropped() {
+    fn a_script_serves_each_connection_until_it_is_dropped() {
         let script = serve(|mut stream| stream.write_all(b"hello").expect("the peer reads"));
         for _ in 0..2 {
             let mut heard = String::new();

@@ -1,4 +1,4 @@
-//! Says which test was skipped for want of a server, or fails it.
+//! Reports a test as skipped if a server or a feature of it is missing, or fails the test.
 
 use std::env;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use std::thread;
 ///
 /// # Panics
 ///
-/// When the environment has `REQUIRE_SERVERS=1`.
+/// If the environment has `REQUIRE_SERVERS=1`.
 pub(crate) fn missing(product: &str) {
     let required = env::var("REQUIRE_SERVERS").is_ok_and(|value| value == "1");
     let test = thread::current().name().unwrap_or("a test").to_owned();
@@ -17,6 +17,13 @@ pub(crate) fn missing(product: &str) {
         Ok(skipped) => drop(writeln!(io::stderr(), "{skipped}")),
         Err(failed) => panic!("{failed}"),
     }
+}
+
+/// Reports that a test is skipped on the servers that it would run on, and why.
+pub(crate) fn because(reason: &str) {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    // Not `eprintln!`: the test harness hides what a passing test prints.
+    let _ = writeln!(io::stderr(), "skipped: {test}: {reason}");
 }
 
 fn verdict(product: &str, test: &str, required: bool) -> Result<String, String> {

@@ -1,9 +1,14 @@
 //! Waits for conditions, bounds calls, and counts this process's threads and files.
 
 use std::fs;
+use std::io::{self, Write};
+use std::panic::Location;
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::hang;
 
 const POLL: Duration = Duration::from_millis(2);
 /// How much longer than its limit a call may hang before the process is aborted.
@@ -11,11 +16,17 @@ const GRACE: Duration = Duration::from_secs(60);
 /// Linux keeps this much of a thread's name ("proc(5)", `comm`).
 const COMM_LENGTH: usize = 15;
 
-/// Returns whether `condition` became true within `timeout`.
+/// Shorter timeouts are checks and not waits: nothing is printed when they pass.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// Returns `true` if `condition` became true within `timeout`.
 ///
-/// The condition is asked at least once, and for the last time not before the timeout.
+/// The condition is evaluated at least once, and for the last time not before the timeout.
+/// A wait that timed out prints the source line of its call.
 #[must_use]
+#[track_caller]
 pub fn eventually(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    hang::watch();
     let deadline = Instant::now() + timeout;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -23,27 +34,41 @@ pub fn eventually(timeout: Duration, mut condition: impl FnMut() -> bool) -> boo
             return true;
         }
         if left.is_zero() {
+            if timeout >= WAIT {
+                eprintln!("waited in vain for {timeout:?}: {}", source_of(Location::caller()));
+            }
             return false;
         }
         thread::sleep(left.min(POLL));
     }
 }
 
+/// Returns a source location with the text of its line, if the source is there.
+fn source_of(location: &Location<'_>) -> String {
+    // The compiler's paths begin where the workspace does.
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    let source = fs::read_to_string(workspace.join(location.file())).unwrap_or_default();
+    let line = source.lines().nth(location.line() as usize - 1).unwrap_or_default();
+    format!("{location}: {}", line.trim())
+}
+
 /// Runs `call` on this thread and returns its result and how long it took.
 ///
 /// # Panics
 ///
-/// When the call took longer than `limit`. A call that has not come back a
-/// minute after its limit never will: the process is aborted, so that a hang is
-/// a failure with a name and not a run without an end.
+/// If the call took longer than `limit`. A call that has not returned a
+/// minute after its limit is taken to hang: the process is aborted, so that a hang is
+/// a failure that names its test.
 #[track_caller]
 pub fn within<T>(limit: Duration, call: impl FnOnce() -> T) -> (T, Duration) {
+    hang::watch();
     let name = thread::current().name().unwrap_or("a thread").to_owned();
     let (done, is_done) = mpsc::channel::<()>();
     let result = thread::scope(|scope| {
         scope.spawn(move || {
             if is_done.recv_timeout(limit + GRACE) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{name}: a call limited to {limit:?} never came back");
+                // Not `eprintln!`: the test harness would keep it until the test's end.
+                let _ = writeln!(io::stderr(), "{name}: a call limited to {limit:?} hangs");
                 std::process::abort();
             }
         });
@@ -66,7 +91,7 @@ pub fn threads_named(prefix: &str) -> Vec<String> {
     let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
     tasks
         .flatten()
-        // A thread that ends meanwhile has no file any more.
+        // The file of a thread that has ended meanwhile is gone.
         .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok())
         .map(|comm| comm.trim_end_matches('\n').to_owned())
         .filter(|comm| comm.as_bytes().starts_with(prefix))
@@ -99,16 +124,23 @@ mod tests {
     use std::net::TcpListener;
 
     #[test]
-    fn eventually_asks_again_until_its_timeout() {
-        let mut asked = 0;
+    fn eventually_evaluates_its_condition_until_its_timeout() {
+        let mut calls = 0;
         let three = || {
-            asked += 1;
-            asked == 3
+            calls += 1;
+            calls == 3
         };
         assert!(eventually(Duration::from_secs(5), three));
         let start = Instant::now();
         assert!(!eventually(Duration::from_millis(20), || false));
         assert!(start.elapsed() >= Duration::from_millis(20));
+    }
+
+    #[test]
+    fn a_wait_that_timed_out_prints_the_line_of_its_call() {
+        let here = source_of(Location::caller()); // the words of this line
+        assert!(here.contains("wait.rs:"), "{here}");
+        assert!(here.ends_with("// the words of this line"), "{here}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Why a socket could not be connected, by the system's own error.
+//! Classifies the operating system's errors of a connect.
 
-use crate::error::ConnectFault;
+use crate::error::connect_error::ConnectFault;
 use std::io::{self, ErrorKind};
 
-/// Classifies an error of the system; its number says more than its kind.
+/// Classifies an operating system error; its number is more specific than its kind.
 pub(crate) fn connect_fault(error: &io::Error) -> ConnectFault {
     match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
@@ -13,12 +13,12 @@ pub(crate) fn connect_fault(error: &io::Error) -> ConnectFault {
     }
 }
 
-/// Classifies an error of which a driver has kept the kind alone.
+/// Classifies an error of which the driver kept only the kind.
 pub(crate) fn by_kind(kind: ErrorKind) -> ConnectFault {
     match kind {
-        // A unix socket whose file is missing: the server is not there.
+        // A unix socket whose file is missing: no server listens.
         ErrorKind::ConnectionRefused | ErrorKind::NotFound => ConnectFault::Refused,
-        // A socket's own time-out ends in the second.
+        // A socket's own timeout is reported as `WouldBlock`.
         ErrorKind::TimedOut | ErrorKind::WouldBlock => ConnectFault::TimedOut,
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => ConnectFault::Unreachable,
         ErrorKind::AddrNotAvailable => ConnectFault::LocalResource,

@@ -1,33 +1,34 @@
 //! What MySQL's and MariaDB's errors mean: one table of numbers for connects and
 //! statements. Numbers, not SQLSTATEs: 1040 comes before the handshake, with HY000.
 
-use super::{Fault, FaultClass as Class, Repeat, Usability, io};
-use crate::error::ConnectFault;
+use super::fault::{Fault, FaultClass as Class, RetrySafety, Usability};
+use super::io;
+use crate::error::connect_error::ConnectFault;
 use mysql::{DriverError, Error};
 use std::error::Error as _;
 use std::fmt;
 
-/// One entry: the number, a part of the text where the number alone does not tell, the
-/// class, and what is known about connection and work beyond what the class says.
-struct Row(u16, &'static str, Class, Option<Usability>, Option<Repeat>);
+/// One entry: the number, a part of the text where the number alone is ambiguous, the
+/// class, and the answers about connection and work where they differ from the class's.
+struct Row(u16, &'static str, Class, Option<Usability>, Option<RetrySafety>);
 
 const fn row(number: u16, class: Class) -> Row {
     Row(number, "", class, None, None)
 }
 
-/// The first row that fits counts. "Reference" is the MySQL documentation, "Server
+/// The first matching row counts. "Reference" is the MySQL documentation, "Server
 /// Error Message Reference", "MariaDB" the MariaDB documentation, "MariaDB Error
 /// Codes".
 const ROWS: &[Row] = &[
-    // Reference, ER_LOCK_DEADLOCK; "InnoDB Error Handling": the whole transaction is
-    // rolled back, and whatever follows runs outside of it.
+    // Reference, ER_LOCK_DEADLOCK; "InnoDB Error Usage": the whole transaction is
+    // rolled back, and any statement that follows runs outside it.
     row(1213, Class::Conflict),
     // Reference, ER_XA_RBDEADLOCK, and ER_TRANSACTION_ROLLBACK_DURING_COMMIT of group
     // replication; MariaDB, ER_CHECKREAD under innodb_snapshot_isolation.
     row(1614, Class::Conflict),
     row(3101, Class::Conflict),
     row(1020, Class::Conflict),
-    // Reference, ER_LOCK_WAIT_TIMEOUT; "InnoDB Error Handling": the statement alone is
+    // Reference, ER_LOCK_WAIT_TIMEOUT; "InnoDB Error Usage": the statement alone is
     // rolled back; ER_XA_RBTIMEOUT; ER_LOCK_NOWAIT.
     row(1205, Class::LockTimeout),
     row(1613, Class::LockTimeout),
@@ -37,24 +38,24 @@ const ROWS: &[Row] = &[
     Row(1290, "read_only", Class::ReadOnly, None, None),
     // Reference, ER_READ_ONLY_MODE.
     row(1836, Class::ReadOnly),
-    // Reference, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION: the caller's own doing.
-    Row(1792, "", Class::ReadOnly, Some(Usability::Usable), Some(Repeat::Permanent)),
+    // Reference, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION: the caller's own choice.
+    Row(1792, "", Class::ReadOnly, Some(Usability::Usable), Some(RetrySafety::Permanent)),
     // Reference, ER_QUERY_INTERRUPTED and ER_QUERY_TIMEOUT; MariaDB,
     // ER_STATEMENT_TIMEOUT.
     row(1317, Class::Cancelled),
     row(3024, Class::Cancelled),
     row(1969, Class::Cancelled),
     // Reference, ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS: new clients only.
-    Row(1040, "", Class::Saturated, Some(Usability::Broken), Some(Repeat::NothingSent)),
-    Row(1203, "", Class::Saturated, Some(Usability::Broken), Some(Repeat::NothingSent)),
+    Row(1040, "", Class::Saturated, Some(Usability::Broken), Some(RetrySafety::NothingSent)),
+    Row(1203, "", Class::Saturated, Some(Usability::Broken), Some(RetrySafety::NothingSent)),
     // Reference, ER_USER_LIMIT_REACHED: the same number stands for hourly quotas,
-    // which no waiting heals.
+    // for which waiting does not help.
     Row(
         1226,
         "max_user_connections",
         Class::Saturated,
         Some(Usability::Broken),
-        Some(Repeat::NothingSent),
+        Some(RetrySafety::NothingSent),
     ),
     // Reference, ER_SERVER_SHUTDOWN.
     row(1053, Class::Starting),
@@ -70,14 +71,14 @@ const ROWS: &[Row] = &[
     row(1160, Class::Disconnected),
     row(1161, Class::Disconnected),
     // Reference, ER_CLIENT_INTERACTION_TIMEOUT: written to an idle session, before the
-    // server could have read the statement that met it.
-    Row(4031, "", Class::Disconnected, None, Some(Repeat::NothingSent)),
+    // server could have read the statement that received it.
+    Row(4031, "", Class::Disconnected, None, Some(RetrySafety::NothingSent)),
     // Reference, ER_NET_PACKETS_OUT_OF_ORDER.
     row(1156, Class::Protocol),
     // "Packet Too Large": the server refuses it and closes the connection.
     Row(1153, "", Class::Statement, Some(Usability::Broken), None),
     // Reference, ER_ERROR_DURING_COMMIT.
-    Row(1180, "", Class::Other, Some(Usability::Suspect), Some(Repeat::OutcomeUnknown)),
+    Row(1180, "", Class::Other, Some(Usability::Suspect), Some(RetrySafety::OutcomeUnknown)),
     // Reference, ER_UNKNOWN_STMT_HANDLER, ER_NEED_REPREPARE.
     row(1243, Class::Stale),
     row(1615, Class::Stale),
@@ -99,7 +100,7 @@ const ROWS: &[Row] = &[
     row(1049, Class::UnknownDatabase),
     // Reference, ER_HOST_IS_BLOCKED: an administrator must FLUSH HOSTS.
     row(1129, Class::Configuration),
-    // Reference, ER_SECURE_TRANSPORT_REQUIRED: the server takes no client without TLS.
+    // Reference, ER_SECURE_TRANSPORT_REQUIRED: the server accepts only TLS clients.
     row(3159, Class::Configuration),
 ];
 
@@ -107,67 +108,78 @@ fn find(number: u16, text: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.0 == number && text.contains(row.1))
 }
 
-/// A transaction that is over, and by what: inside of the driver's own error type, which
-/// is what its methods return.
+/// Marks a transaction as aborted, with the cause. It is wrapped in the driver's own
+/// error type, which the transaction's methods return.
 #[derive(Clone, Debug)]
-pub(crate) struct Doomed {
+pub(crate) struct AbortedTransaction {
     cause: String,
     fault: Fault,
 }
 
-impl Doomed {
-    pub(crate) fn new(cause: &Error, fault: Fault) -> Doomed {
-        Doomed { cause: cause.to_string(), fault }
+impl AbortedTransaction {
+    pub(crate) fn new(cause: &Error, fault: Fault) -> AbortedTransaction {
+        AbortedTransaction { cause: cause.to_string(), fault }
     }
 
-    /// What the error that ended it means.
+    pub(crate) fn by(cause: String, fault: Fault) -> AbortedTransaction {
+        AbortedTransaction { cause, fault }
+    }
+
+    /// Returns the fault of the error that ended it.
     pub(crate) fn fault(&self) -> Fault {
         self.fault
     }
 
-    /// The answer to every statement that follows.
+    /// Returns the error of every further statement.
     pub(crate) fn refusal(&self) -> Error {
         Error::IoError(std::io::Error::other(self.clone()))
     }
 }
 
-impl fmt::Display for Doomed {
+impl fmt::Display for AbortedTransaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the transaction is over, leave its closure: {}", self.cause)
+        write!(f, "transaction aborted; return from its closure (cause: {})", self.cause)
     }
 }
 
-impl std::error::Error for Doomed {}
+impl std::error::Error for AbortedTransaction {}
 
-/// Tells whether the server has rolled back the whole transaction, and not only the
-/// statement. MySQL documentation, "InnoDB Error Handling": after a deadlock. What a
-/// lock wait time-out undoes is a matter of the server's configuration.
+/// Returns `true` if the server rolled back the whole transaction, and not only the
+/// statement. MySQL documentation, "InnoDB Error Usage": after a deadlock. What a
+/// lock wait timeout undoes depends on the server's configuration.
 pub(crate) fn rolls_back_all(error: &Error) -> bool {
     fault(error).class() == Class::Conflict
 }
 
-/// Classifies any error of the driver, as one of a statement unless it can only be
-/// one of a connect.
+/// Classifies any error of the driver: as a statement's, unless only a connect can
+/// cause it.
 pub(crate) fn fault(error: &Error) -> Fault {
     match error {
         Error::MySqlError(server) => by_number(server.code, &server.message),
         Error::IoError(error) => {
-            match error.get_ref().and_then(|inner| inner.downcast_ref::<Doomed>()) {
-                Some(doom) => doom.fault.of_class(Class::Doomed),
+            match error.get_ref().and_then(|inner| inner.downcast_ref::<AbortedTransaction>()) {
+                Some(aborted) => aborted.fault.of_class(Class::TransactionAborted),
                 None => Class::Disconnected.of_statement(),
             }
         }
-        // The transport failed, or what came is no packet, or not the next one.
+        // Either a request, which was not sent, or a reply, which was not read to its end.
+        // The driver does not export the type of this error; its texts are constants.
+        Error::CodecError(error) if error.to_string().contains("max_allowed_packet") => {
+            let fault = Class::Usage.of_statement().with_connection(Usability::Suspect);
+            fault.with_retry_safety(RetrySafety::OutcomeUnknown)
+        }
+        // The transport failed, or the bytes are not the next packet of the protocol.
         Error::CodecError(error) => match error.source() {
             Some(cause) if cause.is::<std::io::Error>() => Class::Disconnected.of_statement(),
             _ => Class::Protocol.of_statement(),
         },
         Error::DriverError(error) => by_driver(error),
         Error::FromValueError(_) | Error::FromRowError(_) => Class::Usage.of_statement(),
-        Error::UrlError(_) => Fault::of_connect(ConnectFault::Config),
-        // Of TLS, where the driver was built with it.
-        #[allow(unreachable_patterns)]
-        _ => Fault::of_connect(ConnectFault::Tls),
+        other => Fault::of_connect(match other {
+            Error::UrlError(_) => ConnectFault::Config,
+            // TLS errors: a variant that exists only if the driver was built with TLS.
+            _ => ConnectFault::Tls,
+        }),
     }
 }
 
@@ -175,12 +187,12 @@ fn by_number(number: u16, text: &str) -> Fault {
     let Some(row) = find(number, text) else { return Class::Statement.of_statement() };
     let fault = row.2.of_statement();
     let connection = row.3.unwrap_or(fault.connection());
-    fault.with_connection(connection).with_repeat(row.4.unwrap_or(fault.repeat()))
+    fault.with_connection(connection).with_retry_safety(row.4.unwrap_or(fault.retry_safety()))
 }
 
 fn by_driver(error: &DriverError) -> Fault {
     match error {
-        // Found before anything was sent, or in the caller's own values.
+        // Detected before anything was sent, or in the caller's own values.
         DriverError::MismatchedStmtParams(..)
         | DriverError::MixedParams
         | DriverError::Params(_)
@@ -201,7 +213,7 @@ pub(crate) fn connect_fault(error: &Error) -> ConnectFault {
     match error {
         Error::MySqlError(server) => connect_by_number(server.code, &server.message),
         Error::IoError(error) => io::connect_fault(error),
-        // Its cause is an I/O error, or bytes that are no MySQL protocol.
+        // The cause is an I/O error, or bytes outside the MySQL protocol.
         Error::CodecError(_) => ConnectFault::Hangup,
         Error::DriverError(error) => connect_by_driver(error),
         Error::UrlError(_) => ConnectFault::Config,
@@ -227,7 +239,7 @@ fn connect_by_driver(error: &DriverError) -> ConnectFault {
     }
 }
 
-/// The server's error number, where there is one.
+/// Returns the server's error number, where there is one.
 pub(crate) fn number(error: &Error) -> Option<u16> {
     match error {
         Error::MySqlError(server) => Some(server.code),
@@ -240,11 +252,11 @@ mod tests {
     use super::*;
 
     /// Number, text, and what they mean for a statement and for a connect.
-    type Case = (u16, &'static str, Class, Usability, Repeat, ConnectFault);
+    type Case = (u16, &'static str, Class, Usability, RetrySafety, ConnectFault);
 
     const CASES: &[Case] = {
         use ConnectFault::{Authentication, Other, Saturated, Starting};
-        use Repeat::*;
+        use RetrySafety::*;
         use Usability::*;
         const DENIED: Class = Class::Authentication;
         &[
@@ -330,6 +342,9 @@ mod tests {
         assert_eq!(usable(DriverError::PacketOutOfSync), Usability::Broken);
         assert_eq!(usable(DriverError::UnexpectedPacket), Usability::Broken);
         let lost = fault(&Error::server_disconnected());
-        assert_eq!((lost.class(), lost.repeat()), (Class::Disconnected, Repeat::OutcomeUnknown));
+        assert_eq!(
+            (lost.class(), lost.retry_safety()),
+            (Class::Disconnected, RetrySafety::OutcomeUnknown)
+        );
     }
 }

@@ -1,32 +1,33 @@
 //! What PostgreSQL's errors mean: one table of SQLSTATEs for connects and statements.
 
-use super::{Fault, FaultClass as Class, Repeat, Usability, io};
-use crate::error::ConnectFault;
+use super::fault::{Fault, FaultClass as Class, RetrySafety, Usability};
+use super::io;
+use crate::error::connect_error::ConnectFault;
 use postgres::Error;
-use postgres::error::DbError;
+use postgres::error::{DbError, Severity};
 use std::error::Error as _;
 use std::io::ErrorKind;
 
-/// One entry: the code, a part of the text where the code alone does not tell, the
-/// class, and what is known about the work beyond what the class says.
-struct Row(&'static str, &'static str, Class, Option<Repeat>);
+/// One entry: the code, a part of the text where the code alone is ambiguous, the
+/// class, and the answer about the work where it differs from the class's.
+struct Row(&'static str, &'static str, Class, Option<RetrySafety>);
 
-/// The first row that fits counts.
+/// The first matching row counts.
 const ROWS: &[Row] = &[
     // PostgreSQL documentation, "Transaction Isolation" and "Explicit Locking": the
-    // transaction has been rolled back and is to be retried from its beginning.
+    // transaction was rolled back and should be retried from its beginning.
     Row("40001", "", Class::Conflict, None),
     Row("40P01", "", Class::Conflict, None),
     // "PostgreSQL Error Codes", class 40, statement_completion_unknown.
-    Row("40003", "", Class::Other, Some(Repeat::OutcomeUnknown)),
+    Row("40003", "", Class::Other, Some(RetrySafety::OutcomeUnknown)),
     // "PostgreSQL Error Codes", lock_not_available; "SELECT", NOWAIT; "Client
     // Connection Defaults", lock_timeout: the statement is aborted.
     Row("55P03", "", Class::LockTimeout, None),
-    // "Hot Standby", User's Overview; also what a READ ONLY transaction says.
+    // "Hot Standby", User's Overview; also the error of a READ ONLY transaction.
     Row("25006", "", Class::ReadOnly, None),
-    // "PostgreSQL Error Codes", class 25: in_failed_sql_transaction, and two time-outs
+    // "PostgreSQL Error Codes", class 25: in_failed_sql_transaction, and two timeouts
     // that end the session ("Client Connection Defaults", Statement Behavior).
-    Row("25P02", "", Class::Doomed, None),
+    Row("25P02", "", Class::TransactionAborted, None),
     Row("25P03", "", Class::Disconnected, None),
     Row("25P04", "", Class::Disconnected, None),
     Row("57P05", "", Class::Disconnected, None),
@@ -34,38 +35,80 @@ const ROWS: &[Row] = &[
     Row("57014", "", Class::Cancelled, None),
     Row("57P01", "", Class::Starting, None),
     Row("57P02", "", Class::Starting, None),
-    // cannot_connect_now: said to new clients only.
-    Row("57P03", "", Class::Starting, Some(Repeat::NothingSent)),
+    // cannot_connect_now: sent to new clients only.
+    Row("57P03", "", Class::Starting, Some(RetrySafety::NothingSent)),
     Row("57P04", "", Class::UnknownDatabase, None),
-    // "PostgreSQL Error Codes", too_many_connections: said to new clients only, in
-    // four texts: the server's, the reserved slots', a role's, a database's limit.
-    Row("53300", "", Class::Saturated, Some(Repeat::NothingSent)),
-    // pgbouncer documentation, "Configuration": it gives 08P01 to all errors of its
-    // own. A client past max_client_conn is refused; a query past query_wait_timeout
-    // was never given to a server.
-    Row("08P01", "no more connections allowed", Class::Saturated, Some(Repeat::NothingSent)),
-    Row("08P01", "query_wait_timeout", Class::Saturated, Some(Repeat::RolledBack)),
-    // The same, server_login_retry: said to whoever would need a server's connection.
-    Row("08P01", "server login has been failing", Class::Unreachable, Some(Repeat::NothingSent)),
+    // "PostgreSQL Error Codes", too_many_connections: sent to new clients only, with
+    // four texts: for the server's, the reserved slots', a role's, a database's limit.
+    Row("53300", "", Class::Saturated, Some(RetrySafety::NothingSent)),
+    // pgbouncer documentation, "Configuration": all errors of its own have 08P01. A
+    // client beyond max_client_conn is refused; a query beyond query_wait_timeout was
+    // never sent to a server.
+    Row("08P01", "no more connections allowed", Class::Saturated, Some(RetrySafety::NothingSent)),
+    Row("08P01", "query_wait_timeout", Class::Saturated, Some(RetrySafety::RolledBack)),
+    // The same, server_login_retry: sent to every client that needs a server connection.
+    Row(
+        "08P01",
+        "server login has been failing",
+        Class::Unreachable,
+        Some(RetrySafety::NothingSent),
+    ),
+    // Odyssey, frontend.c: it has no connection to the server for this client, so that
+    // nothing was sent.
+    Row(
+        "08006",
+        "failed to connect to remote server",
+        Class::Unreachable,
+        Some(RetrySafety::NothingSent),
+    ),
+    Row(
+        "08006",
+        "failed to get remote server connection",
+        Class::Unreachable,
+        Some(RetrySafety::NothingSent),
+    ),
     // "PostgreSQL Error Codes", class 28 and 3D.
     Row("28P01", "", Class::Authentication, None),
     Row("28000", "", Class::Authentication, None),
     Row("3D000", "", Class::UnknownDatabase, None),
     // "PREPARE" and "PostgreSQL Error Codes", invalid_sql_statement_name; plancache.c
-    // refuses a plan whose columns have changed under a code that it shares.
+    // rejects a plan whose columns have changed; other errors share its code.
     Row("26000", "", Class::Stale, None),
     Row("0A000", "cached plan must not change result type", Class::Stale, None),
+];
+
+/// Codes by which a pooler tells a new client that its server is away.
+///
+/// "PostgreSQL Error Codes", class 08, Connection Exception, without 08P01, which is also
+/// the code of a client's own mistakes. A server never sends the others to a client that
+/// connects.
+const AWAY_CODES: &[&str] = &["08000", "08001", "08003", "08004", "08006", "08007"];
+
+/// Texts by which a pooler tells a new client the same under a code that has other
+/// meanings.
+const AWAY_TEXTS: &[&str] = &[
+    // pgbouncer, objects.c and server.c, 08P01.
+    "pgbouncer cannot connect to server",
+    "server conn crashed?",
+    "server DNS lookup failed",
+    "client_login_timeout (server down)",
+    // pgpool-II, child.c and pool_connection_pool.c, XX000 in most versions. Without a
+    // failover it adds the number of the server: "a backend 0 connection".
+    "pgpool is not accepting any",
+    "all backend nodes are down",
+    "failed to create a backend",
+    "unable to connect to backend",
 ];
 
 fn row(code: &str, text: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.0 == code && text.contains(row.1))
 }
 
-/// Classifies any error of the driver, as one of a statement unless it can only be
-/// one of a connect.
+/// Classifies any error of the driver: as a statement's, unless only a connect can
+/// cause it.
 pub(crate) fn fault(error: &Error) -> Fault {
     if let Some(server) = error.as_db_error() {
-        return by_code(server.severity(), server.code().code(), server.message());
+        return by_code(severity(server), server.code().code(), server.message());
     }
     // The driver's kinds have no accessor; its texts are constants.
     let text = error.to_string();
@@ -89,25 +132,41 @@ pub(crate) fn fault(error: &Error) -> Fault {
     Class::Usage.of_statement()
 }
 
-/// Classifies what the server, or a pooler, said.
+/// Returns the severity in English: `lc_messages` localizes the other one. Servers before
+/// 9.6 and some poolers send only the other.
+pub(crate) fn severity(error: &DbError) -> &str {
+    match error.parsed_severity() {
+        Some(Severity::Panic) => "PANIC",
+        Some(Severity::Fatal) => "FATAL",
+        Some(Severity::Error) => "ERROR",
+        Some(Severity::Warning) => "WARNING",
+        Some(Severity::Notice) => "NOTICE",
+        Some(Severity::Debug) => "DEBUG",
+        Some(Severity::Info) => "INFO",
+        Some(Severity::Log) => "LOG",
+        None => error.severity(),
+    }
+}
+
+/// Classifies an error message of the server or of a pooler.
 ///
 /// PostgreSQL documentation, "Message Formats", ErrorResponse: FATAL and PANIC end the
-/// session. Codes that tell of a lost connection are also used for the connections of
-/// a statement to other servers (class 08 in an ERROR): those end nothing.
+/// session. Codes of a lost connection are also used for a statement's own connections to
+/// other servers (class 08 in an ERROR): those do not end the session.
 pub(crate) fn by_code(severity: &str, code: &str, text: &str) -> Fault {
     let ends = matches!(severity, "FATAL" | "PANIC");
     let row = row(code, text);
     let class = row.map_or(if ends { Class::Disconnected } else { Class::Statement }, |row| row.2);
     let fault = class.of_statement();
-    let fault = match (ends, fault.repeat()) {
-        // The server may have done the work and been told to end before it said so:
+    let fault = match (ends, fault.retry_safety()) {
+        // The server may have committed and been shut down before it replied:
         // documentation, "Log-Shipping Standby Servers", Synchronous Replication.
-        (true, Repeat::RolledBack) => fault.with_repeat(Repeat::OutcomeUnknown),
+        (true, RetrySafety::RolledBack) => fault.with_retry_safety(RetrySafety::OutcomeUnknown),
         _ => fault,
     };
     let connection = if ends { Usability::Broken } else { fault.connection() };
-    let repeat = row.and_then(|row| row.3).unwrap_or(fault.repeat());
-    fault.with_connection(connection).with_repeat(repeat)
+    let repeat = row.and_then(|row| row.3).unwrap_or(fault.retry_safety());
+    fault.with_connection(connection).with_retry_safety(repeat)
 }
 
 /// Classifies the driver's error of an attempt to connect.
@@ -117,10 +176,10 @@ pub(crate) fn connect_fault(error: &Error) -> ConnectFault {
     }
     if let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>()) {
         return match cause.kind() {
-            // How the driver says that the server is not in the session state wanted;
-            // the system's own permission errors carry a number.
+            // The driver's error for a server without the required session state; the
+            // operating system's permission errors have a number.
             ErrorKind::PermissionDenied if cause.raw_os_error().is_none() => ConnectFault::ReadOnly,
-            // tokio-util 0.7, Decoder::decode_eof: an end in the middle of a message; it
+            // tokio-util 0.7, Decoder::decode_eof: an end of file inside a message; it
             // has no kind of its own.
             ErrorKind::Other if cause.to_string() == "bytes remaining on stream" => {
                 ConnectFault::Hangup
@@ -143,9 +202,14 @@ fn connect_fault_of(server: &DbError) -> ConnectFault {
     connect_by_code(server.code().code(), server.message())
 }
 
-/// Classifies what the server, or a pooler, said to a new client.
+/// Classifies an error message of the server, or of a pooler, to a new client.
 pub(crate) fn connect_by_code(code: &str, text: &str) -> ConnectFault {
-    row(code, text).map_or(ConnectFault::Other, |row| row.2.when_connecting())
+    let is_away = AWAY_CODES.contains(&code) || AWAY_TEXTS.iter().any(|part| text.contains(part));
+    match row(code, text) {
+        _ if is_away => ConnectFault::NoServer,
+        Some(row) => row.2.when_connecting(),
+        None => ConnectFault::Other,
+    }
 }
 
 #[cfg(test)]
@@ -153,10 +217,10 @@ mod tests {
     use super::*;
 
     /// Severity, code, text, and what they mean.
-    type Case = (&'static str, &'static str, &'static str, Class, Usability, Repeat);
+    type Case = (&'static str, &'static str, &'static str, Class, Usability, RetrySafety);
 
     const CASES: &[Case] = {
-        use Repeat::*;
+        use RetrySafety::*;
         use Usability::*;
         &[
             ("ERROR", "40001", "could not serialize", Class::Conflict, Usable, RolledBack),
@@ -164,7 +228,7 @@ mod tests {
             ("ERROR", "40003", "", Class::Other, Usable, OutcomeUnknown),
             ("ERROR", "55P03", "could not obtain lock", Class::LockTimeout, Usable, RolledBack),
             ("ERROR", "25006", "cannot execute INSERT", Class::ReadOnly, Suspect, RolledBack),
-            ("ERROR", "25P02", "is aborted", Class::Doomed, Usable, Permanent),
+            ("ERROR", "25P02", "is aborted", Class::TransactionAborted, Usable, Permanent),
             ("FATAL", "25P03", "idle-in-tx", Class::Disconnected, Broken, OutcomeUnknown),
             ("FATAL", "25P04", "transaction timeout", Class::Disconnected, Broken, OutcomeUnknown),
             ("FATAL", "57P05", "idle-session", Class::Disconnected, Broken, OutcomeUnknown),
@@ -193,6 +257,30 @@ mod tests {
                 Class::Unreachable,
                 Broken,
                 NothingSent,
+            ),
+            (
+                "FATAL",
+                "08006",
+                "odyssey: c1: failed to connect to remote server s2",
+                Class::Unreachable,
+                Broken,
+                NothingSent,
+            ),
+            (
+                "FATAL",
+                "08006",
+                "odyssey: c1: failed to get remote server connection",
+                Class::Unreachable,
+                Broken,
+                NothingSent,
+            ),
+            (
+                "FATAL",
+                "08006",
+                "remote server read/write error",
+                Class::Disconnected,
+                Broken,
+                OutcomeUnknown,
             ),
             ("FATAL", "08P01", "server conn crashed?", Class::Disconnected, Broken, OutcomeUnknown),
             ("ERROR", "08P01", "bind message supplies 1", Class::Statement, Usable, Permanent),
@@ -244,7 +332,29 @@ mod tests {
             ("08P01", "no more connections allowed (max_client_conn)", ConnectFault::Saturated),
             ("08P01", "query_wait_timeout", ConnectFault::Saturated),
             ("08P01", "server login has been failing, try again", ConnectFault::NoServer),
+            ("08P01", "server conn crashed?", ConnectFault::NoServer),
+            ("08P01", "pgbouncer cannot connect to server", ConnectFault::NoServer),
+            ("08P01", "client_login_timeout (server down)", ConnectFault::NoServer),
+            ("08P01", "server DNS lookup failed", ConnectFault::NoServer),
             ("08P01", "bouncer config error", ConnectFault::Other),
+            ("08P01", "unsupported frontend protocol 4.0", ConnectFault::Other),
+            ("08000", "", ConnectFault::NoServer),
+            ("08001", "", ConnectFault::NoServer),
+            ("08003", "", ConnectFault::NoServer),
+            ("08004", "", ConnectFault::NoServer),
+            ("08006", "odyssey: c1: failed to connect to remote server", ConnectFault::NoServer),
+            (
+                "08006",
+                "odyssey: c1: failed to get remote server connection",
+                ConnectFault::NoServer,
+            ),
+            ("08007", "", ConnectFault::NoServer),
+            ("XX000", "all backend nodes are down, pgpool requires one", ConnectFault::NoServer),
+            ("XX000", "pgpool is not accepting any new connections", ConnectFault::NoServer),
+            ("58000", "failed to create a backend connection", ConnectFault::NoServer),
+            ("XX000", "failed to create a backend 0 connection", ConnectFault::NoServer),
+            ("XX000", "unable to connect to backend", ConnectFault::NoServer),
+            ("XX000", "could not open a relation", ConnectFault::Other),
             ("55000", "database is not currently accepting connections", ConnectFault::Other),
         ];
         for (code, text, fault) in table {

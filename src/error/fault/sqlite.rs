@@ -1,13 +1,14 @@
 //! What SQLite's errors mean: one table of result codes.
 
-use super::{Fault, FaultClass as Class, Repeat, Usability};
-use crate::error::ConnectFault;
+use super::fault::{Fault, FaultClass as Class, RetrySafety, Usability};
+use crate::error::connect_error::ConnectFault;
 use rusqlite::{Error, ErrorCode, ffi};
 
-/// SQLite documentation, "Result and Error Codes"; a code that is not here is an error
-/// of the statement.
+/// SQLite documentation, "Result and Error Codes"; any other code is an error of the
+/// statement.
 const ROWS: &[(ErrorCode, Class)] = &[
-    // SQLITE_BUSY: another connection has the lock; SQLITE_LOCKED: one of this cache.
+    // SQLITE_BUSY: another connection holds the lock; SQLITE_LOCKED: one that shares the
+    // cache.
     (ErrorCode::DatabaseBusy, Class::LockTimeout),
     (ErrorCode::DatabaseLocked, Class::LockTimeout),
     (ErrorCode::FileLockingProtocolFailed, Class::LockTimeout),
@@ -28,22 +29,30 @@ const ROWS: &[(ErrorCode, Class)] = &[
 pub(crate) fn fault(error: &Error) -> Fault {
     match error {
         Error::SqliteFailure(failure, _) => by_code(failure),
+        // Of versions of SQLite that show where the error is.
+        #[cfg(feature = "bundled")]
         Error::SqlInputError { error, .. } => by_code(error),
         _ => Class::Usage.of_statement(),
     }
 }
 
 fn by_code(failure: &ffi::Error) -> Fault {
-    // SQLITE_BUSY_SNAPSHOT: what was read has been changed by another since; waiting
-    // does not help, beginning anew does.
+    // SQLITE_BUSY_SNAPSHOT: another connection has changed what this transaction read;
+    // waiting does not help, a retry from the beginning does.
     if failure.extended_code == ffi::SQLITE_BUSY_SNAPSHOT {
         return Class::Conflict.of_statement();
+    }
+    // The file was deleted or replaced: this connection will never write again.
+    if failure.extended_code == ffi::SQLITE_READONLY_DBMOVED {
+        return Class::Disconnected.of_statement().with_retry_safety(RetrySafety::RolledBack);
     }
     let row = ROWS.iter().find(|row| row.0 == failure.code);
     let fault = row.map_or(Class::Statement, |row| row.1).of_statement();
     match fault.class() {
-        // There is no other server that would take writes.
-        Class::ReadOnly => fault.with_connection(Usability::Usable).with_repeat(Repeat::Permanent),
+        // There is no other server that could be writable.
+        Class::ReadOnly => {
+            fault.with_connection(Usability::Usable).with_retry_safety(RetrySafety::Permanent)
+        }
         Class::Other => fault.with_connection(Usability::Suspect),
         _ => fault,
     }
@@ -52,10 +61,17 @@ fn by_code(failure: &ffi::Error) -> Fault {
 /// Classifies an error of opening the database.
 pub(crate) fn connect_fault(error: &Error) -> ConnectFault {
     match error.sqlite_error_code() {
-        // A file that is not there or may not be opened: waiting is no help.
-        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => ConnectFault::Config,
+        // A file that is missing or not accessible: waiting does not help.
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::NotADatabase) => {
+            ConnectFault::Config
+        }
         _ => ConnectFault::Other,
     }
+}
+
+/// Returns `true` if a lock of another connection was in the way.
+pub(crate) fn is_locked(error: &Error) -> bool {
+    fault(error).class() == Class::LockTimeout
 }
 
 #[cfg(test)]
@@ -64,7 +80,7 @@ mod tests {
 
     #[test]
     fn each_code_has_its_class() {
-        use Repeat::*;
+        use RetrySafety::*;
         use Usability::*;
         let table = [
             (ffi::SQLITE_BUSY, Class::LockTimeout, Usable, RolledBack),
@@ -73,6 +89,7 @@ mod tests {
             (ffi::SQLITE_PROTOCOL, Class::LockTimeout, Usable, RolledBack),
             (ffi::SQLITE_INTERRUPT, Class::Cancelled, Usable, Permanent),
             (ffi::SQLITE_READONLY, Class::ReadOnly, Usable, Permanent),
+            (ffi::SQLITE_READONLY_DBMOVED, Class::Disconnected, Broken, RolledBack),
             (ffi::SQLITE_SCHEMA, Class::Stale, Suspect, RolledBack),
             (ffi::SQLITE_CANTOPEN, Class::Configuration, Usable, Permanent),
             (ffi::SQLITE_PERM, Class::Configuration, Usable, Permanent),
@@ -95,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_of_the_caller_is_told_apart() {
+    fn an_error_of_the_call_has_the_class_usage() {
         assert_eq!(fault(&Error::QueryReturnedNoRows).class(), Class::Usage);
     }
 }

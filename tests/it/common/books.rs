@@ -1,20 +1,19 @@
-//! The books: what every test ends with.
+//! The books: the checks at the end of every test.
 
-use super::PATIENCE;
+use super::LONG_TIMEOUT;
 use super::fake::Scripted;
 use poolwarden::{Driver, ErrorKind, Pool, PooledConnection, Snapshot};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::wait::eventually;
 
-/// Asserts that nothing was lost and nothing was counted twice, however the test
-/// went: all connections are accounted for, here and on the server, and the pool
-/// can still have as many as it may.
+/// Asserts that no connection was lost or counted twice: the pool's counters and
+/// the server's list agree, and the pool can still open `max_size` connections.
 #[track_caller]
 pub fn books<D: Driver + Scripted>(pool: &Pool<D>) {
-    pool.driver().script().heal();
+    pool.driver().script().clear();
     balanced(pool);
-    full_house(pool);
+    check_out_all(pool);
     balanced(pool);
     let (most, cap) = (pool.driver().script().server().most(), pool.snapshot().max_size);
     assert!(most <= cap as usize, "{most} connections at a time, of {cap}");
@@ -23,18 +22,19 @@ pub fn books<D: Driver + Scripted>(pool: &Pool<D>) {
 /// As [`books`], for a pool that was closed.
 #[track_caller]
 pub fn closed_books<D: Driver + Scripted>(pool: &Pool<D>) {
-    pool.driver().script().heal();
+    pool.driver().script().clear();
     balanced(pool);
     let end = pool.snapshot();
     assert_eq!((end.open, end.opened), (0, end.closed()), "{end}");
 }
 
-/// Waits until the pool is at rest and its levels, its totals and the server
-/// agree: in a moment, unless something was lost.
+/// Waits until the pool is at rest and its levels, its totals and the server's
+/// list agree.
 #[track_caller]
 fn balanced<D: Driver + Scripted>(pool: &Pool<D>) {
     let server = pool.driver().script().server();
-    let rests = eventually(PATIENCE, || {
+    // A close that the server does not confirm takes all of `close_grace`.
+    let rests = eventually(2 * LONG_TIMEOUT, || {
         let (now, live) = (pool.snapshot(), server.live());
         is_balanced(&now, live) && now == pool.snapshot() && live == server.live()
     });
@@ -49,11 +49,11 @@ fn is_balanced(now: &Snapshot, live: usize) -> bool {
         && now.connect_attempts == now.opened + now.connect_failures
 }
 
-/// No slot is lost: as many connections as the cap allows, at the same time.
+/// Checks out `max_size` connections at the same time: no slot is lost.
 #[track_caller]
-fn full_house<D: Driver>(pool: &Pool<D>) {
+fn check_out_all<D: Driver>(pool: &Pool<D>) {
     let mut held = Vec::new();
-    // What the pool may have can still grow, after a server was full.
+    // After saturation, the effective maximum still grows.
     while pool.snapshot().in_use < pool.snapshot().max_size {
         held.push(one_more(pool));
     }
@@ -61,17 +61,17 @@ fn full_house<D: Driver>(pool: &Pool<D>) {
     drop(held);
 }
 
-/// The pool may be right to report a failure of just before for 100 ms more.
+/// Checks out one connection. The pool may still report a failure of the last 100 ms.
 #[track_caller]
 fn one_more<D: Driver>(pool: &Pool<D>) -> PooledConnection<D> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LONG_TIMEOUT;
     loop {
-        match pool.get_timeout(PATIENCE) {
+        match pool.get_timeout(LONG_TIMEOUT) {
             Ok(conn) => return conn,
             Err(error) if error.kind() == ErrorKind::Connect && Instant::now() < deadline => {
                 thread::sleep(Duration::from_millis(5));
             }
-            Err(error) => panic!("no further connection is to be had: {error}"),
+            Err(error) => panic!("no further connection could be checked out: {error}"),
         }
     }
 }

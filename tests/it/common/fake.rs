@@ -1,10 +1,10 @@
-//! A scripted driver: its connections are numbers, and a script decides what
-//! every connect, ping, look, check-in and drop comes to.
+//! A scripted driver: its connections are numbers, and a script decides the
+//! outcome of every connect, ping, check, check-in and drop.
 //!
-//! On the wires [`Wire::Unix`] and [`Wire::Tcp`] there is a real socket behind
+//! With [`Transport::Unix`] and [`Transport::Tcp`] there is a real socket behind
 //! each connection, and a [`Server`] at its far end that answers pings, answers
-//! our FIN with its own as a database does, and can be told to freeze or to end
-//! a session. Live connections are counted where a server would count them.
+//! our FIN with its own as a database does, and can be made to freeze or to end
+//! a session. The server counts its sessions, as a database does.
 
 mod manager;
 mod script;
@@ -13,24 +13,26 @@ mod session;
 
 pub use manager::{FakeManager, ManagerError};
 pub use script::{Act, At, Script};
-pub use server::Death;
+pub use server::ServerClose;
 
 use poolwarden::{
-    Attempt, BoxError, Cleaned, CloseReason, ConnectError, ConnectFault, Descriptor, Driver,
-    Handling, Leftovers, Link, Phase, Reset, Unsolicited, Words,
+    Attempt, BoxError, Cancelled, Canceller, CloseReason, ConnectError, ConnectFault, Descriptor,
+    Driver, Phase, Reset, ResetOutcome, ServerLimits, ServerMessage, SessionState, SocketAccess,
+    Unsolicited, Usage,
 };
 use socket2::Socket;
 use std::fmt;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Instant;
 
-/// What lies between a connection and its server.
+/// How a connection reaches its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
-    /// Nothing: the database is in this process.
+pub enum Transport {
+    /// Not at all: the database is in this process.
     InProcess,
-    /// Something that the pool cannot see.
+    /// By a socket that the pool cannot see.
     Hidden,
     /// A pair of unix sockets.
     Unix,
@@ -40,39 +42,47 @@ pub enum Wire {
 
 /// The scripted driver.
 pub struct Fake {
-    wire: Wire,
+    transport: Transport,
     script: Script,
 }
 
 /// A connection of the scripted driver.
 #[derive(Debug)]
 pub struct Conn {
-    /// The how manieth connection of its driver this is, from 1.
+    /// The connection's number, counted per driver from 1.
     pub number: u64,
-    /// When the driver was asked for it: never before the pool's own birth time.
+    /// When the driver began to open it: never before the pool's own birth time.
     pub born: Instant,
-    /// What the driver says at check-in.
+    /// What `is_broken` returns at check-in.
     pub broken: bool,
-    /// What its borrower has left behind.
-    pub left: Leftovers,
-    /// What the password was when it was opened.
+    /// The session state that its borrower left.
+    pub left: SessionState,
+    /// The password with which it was opened.
     pub password: String,
     near: Option<Socket>,
     script: Script,
 }
 
 impl Fake {
-    pub fn new(wire: Wire) -> (Fake, Script) {
+    pub fn new(transport: Transport) -> (Fake, Script) {
+        support::hang::watch();
         quiet_panics();
         let script = Script::new();
-        (Fake { wire, script: script.clone() }, script)
+        (Fake { transport, script: script.clone() }, script)
     }
 
     fn round_trip(&self, at: At, conn: &mut Conn) -> Result<(), BoxError> {
         match self.script.act(at) {
-            Act::Dawdle(time) => {
+            Act::ReturnLate(time) => {
                 conn.ping()?;
                 std::thread::sleep(time);
+                Ok(())
+            }
+            Act::FreezeAfterReply => {
+                conn.ping()?;
+                self.script.server().freeze();
+                // A frozen server neither writes nor closes: the pool shuts the socket down.
+                let _ = conn.near.as_mut().map(|near| near.read_to_end(&mut Vec::new()));
                 Ok(())
             }
             act => {
@@ -82,13 +92,15 @@ impl Fake {
         }
     }
 
-    fn open(&self, attempt: &Attempt) -> Result<Conn, ConnectError> {
-        let mut conn = Conn::behind(&self.script, self.wire);
+    fn open(&self, attempt: &Attempt, is_watched: bool) -> Result<Conn, ConnectError> {
+        let mut conn = Conn::behind(&self.script, self.transport);
         attempt.enter(Phase::Handshaking);
         if let Some(near) = &conn.near {
-            let copy = Descriptor::duplicate(near).expect("a descriptor is left");
-            attempt.watch(copy).map_err(|late| failed(ConnectFault::TimedOut, late))?;
-            conn.hear().map_err(|error| failed(ConnectFault::Hangup, error))?;
+            if is_watched {
+                let copy = Descriptor::duplicate(near).expect("a descriptor is left");
+                attempt.watch(copy).map_err(|expired| failed(ConnectFault::TimedOut, expired))?;
+            }
+            conn.read_reply().map_err(|error| failed(ConnectFault::Hangup, error))?;
             if self.script.server().hangs_up() {
                 self.script.server().close(conn.number);
             }
@@ -113,26 +125,27 @@ fn failed(fault: ConnectFault, cause: impl Into<BoxError>) -> ConnectError {
 }
 
 impl Conn {
-    fn behind(script: &Script, wire: Wire) -> Conn {
+    fn behind(script: &Script, transport: Transport) -> Conn {
         let born = Instant::now();
-        let (number, near) = script.server().accept(wire);
+        let (number, near) = script.server().accept(transport);
         let (password, script) = (script.password(), script.clone());
-        let left = Leftovers::None;
+        let left = SessionState::Clean;
         Conn { number, born, broken: false, left, password, near, script }
     }
 
-    fn ping(&mut self) -> std::io::Result<()> {
+    /// One round trip.
+    pub fn ping(&mut self) -> std::io::Result<()> {
         if let Some(near) = &mut self.near {
             near.write_all(&[session::PING])?;
         }
-        self.hear()
+        self.read_reply()
     }
 
-    /// Waits for one sign of life: the greeting, or the answer to a ping.
-    fn hear(&mut self) -> std::io::Result<()> {
+    /// Waits for the greeting or for the reply to a ping.
+    fn read_reply(&mut self) -> std::io::Result<()> {
         let Some(near) = &mut self.near else { return Ok(()) };
         let mut byte = [0];
-        while byte[0] != session::ALIVE {
+        while byte[0] != session::REPLY {
             near.read_exact(&mut byte)?;
         }
         Ok(())
@@ -141,14 +154,14 @@ impl Conn {
 
 impl Drop for Conn {
     fn drop(&mut self) {
-        // What the session of a socket ends, this must end without one; also if
+        // A closed socket ends its session; without a socket this value does, also if
         // the script makes the drop panic.
-        let _gone = session::Gone::of(&self.script, self.number, self.near.is_none());
+        let _end = session::EndOnDrop::new(&self.script, self.number, self.near.is_none());
         match self.script.act(At::Drop) {
-            // A second panic would abort the process: no driver does that.
+            // A second panic would abort the process.
             Act::Panic if !std::thread::panicking() => panic!("scripted: a drop panics"),
-            Act::Farewell => drop(self.near.as_mut().map(|near| {
-                let _ = near.write(&[session::FAREWELL]);
+            Act::GracefulClose => drop(self.near.as_mut().map(|near| {
+                let _ = near.write(&[session::TERMINATE]);
                 near.read_to_end(&mut Vec::new())
             })),
             act => drop(act.play()),
@@ -158,7 +171,7 @@ impl Drop for Conn {
 
 impl Driver for Fake {
     type Connection = Conn;
-    type Side = u64;
+    type State = u64;
 
     fn label(&self) -> String {
         let _ = self.script.act(At::Label).play();
@@ -167,31 +180,33 @@ impl Driver for Fake {
 
     fn connect(&self, attempt: &Attempt) -> Result<(Conn, u64), ConnectError> {
         attempt.enter(Phase::Connecting);
-        match self.script.act(At::Connect) {
+        let act = self.script.act(At::Connect);
+        let is_watched = !matches!(act, Act::SkipWatch);
+        match act {
             Act::Fault(fault) => return Err(failed(fault, "a scripted fault").with_code("F0000")),
-            // Of a class that is waited for, so that its text is wanted later.
-            Act::Unreadable => return Err(failed(ConnectFault::Starting, Unreadable)),
+            // A cause that callers wait for, so that its text is needed later.
+            Act::Unprintable => return Err(failed(ConnectFault::Starting, Unprintable)),
             act => {
                 attempt.enter(Phase::Handshaking);
                 let _ = act.play();
             }
         }
-        let conn = self.open(attempt)?;
+        let conn = self.open(attempt, is_watched)?;
         let number = conn.number;
         Ok((conn, number))
     }
 
     fn ping(&self, conn: &mut Conn, number: &mut u64, _: Instant) -> Result<(), BoxError> {
-        assert_eq!(conn.number, *number, "a connection was pinged with another's side");
+        assert_eq!(conn.number, *number, "a connection was pinged with another one's state");
         self.round_trip(At::Ping, conn)
     }
 
-    fn link<'a>(&self, conn: &'a Conn, _: &'a u64) -> Link<'a> {
-        let _ = self.script.act(At::Link).play();
-        match (&conn.near, self.wire) {
-            (Some(near), _) => Link::Socket(near.as_fd()),
-            (None, Wire::InProcess) => Link::InProcess,
-            (None, _) => Link::Hidden,
+    fn socket_access<'a>(&self, conn: &'a Conn, _: &'a u64) -> SocketAccess<'a> {
+        let _ = self.script.act(At::SocketAccess).play();
+        match (&conn.near, self.transport) {
+            (Some(near), _) => SocketAccess::Socket(near.as_fd()),
+            (None, Transport::InProcess) => SocketAccess::InProcess,
+            (None, _) => SocketAccess::Unavailable,
         }
     }
 
@@ -199,68 +214,106 @@ impl Driver for Fake {
         self.script.act(At::IsBroken).play().is_err() || conn.broken
     }
 
-    fn leftovers(&self, conn: &mut Conn, _: &mut u64, _: Handling, _: Reset) -> Leftovers {
-        let _ = self.script.act(At::Leftovers).play();
+    fn session_state(&self, conn: &mut Conn, _: &mut u64, _: Usage, _: Reset) -> SessionState {
+        let _ = self.script.act(At::SessionState).play();
         conn.left
     }
 
-    /// One round trip on a wire, as a ping.
+    /// One round trip on the socket, as a ping.
     fn reset(
         &self,
         conn: &mut Conn,
         _: &mut u64,
-        _: Handling,
+        _: Usage,
         _: Reset,
-    ) -> Result<Cleaned, BoxError> {
+    ) -> Result<ResetOutcome, BoxError> {
         self.round_trip(At::Reset, conn)?;
-        conn.left = Leftovers::None;
-        Ok(Cleaned { rolled_back: true })
+        conn.left = SessionState::Clean;
+        Ok(ResetOutcome { rolled_back: true, ..ResetOutcome::default() })
     }
 
-    /// Words are `E`, five characters of code, and a text.
-    fn read_words(&self, bytes: &[u8]) -> Option<Words> {
-        let _ = self.script.act(At::Words).play();
-        let said = std::str::from_utf8(bytes).ok()?.strip_prefix('E')?;
-        let (code, text) = said.split_at_checked(5)?;
-        Some(Words::new(code.to_owned(), text.to_owned(), CloseReason::ServerShutdown))
+    fn is_writable(
+        &self,
+        conn: &mut Conn,
+        state: &mut u64,
+        deadline: Instant,
+    ) -> Result<bool, BoxError> {
+        match self.script.act(At::IsWritable) {
+            Act::Fault(_) => Ok(false),
+            _ => self.ping(conn, state, deadline).map(|()| true),
+        }
     }
 
-    /// `k` is harmless, `d` is not, and for all else the server is asked.
+    /// A message is `E`, a code of five characters, and a text.
+    fn read_message(&self, bytes: &[u8]) -> Option<ServerMessage> {
+        let _ = self.script.act(At::ServerMessage).play();
+        let message = std::str::from_utf8(bytes).ok()?.strip_prefix('E')?;
+        let (code, text) = message.split_at_checked(5)?;
+        let reason = match code {
+            "57P02" => CloseReason::ServerCrash,
+            "57P05" => CloseReason::ServerIdleTimeout,
+            "XX000" => CloseReason::ServerError,
+            _ => CloseReason::ServerShutdown,
+        };
+        Some(ServerMessage::new(code.to_owned(), text.to_owned(), reason))
+    }
+
+    /// `k` is harmless, `d` and `E` close the connection, and after any other byte the pool pings.
     fn unsolicited(&self, _: &u64, bytes: &[u8]) -> Unsolicited {
         let _ = self.script.act(At::Unsolicited).play();
         match bytes.first() {
             Some(b'k') => Unsolicited::Keep,
-            Some(b'd' | b'E') => Unsolicited::Discard,
+            Some(b'd' | b'E') => Unsolicited::Close,
             _ => Unsolicited::Ping,
         }
+    }
+
+    fn server_limits(
+        &self,
+        _: &mut Conn,
+        _: &mut u64,
+        _: Instant,
+    ) -> Result<Option<ServerLimits>, BoxError> {
+        self.script.act(At::Limits).play()?;
+        Ok(None)
+    }
+
+    fn canceller(&self, _: &Conn, _: &u64) -> Option<Canceller> {
+        let script = self.script.is_cancellable().then(|| self.script.clone())?;
+        let request = move |_: &Attempt| script.act(At::Cancel).play().map(|()| Cancelled::Done);
+        Some(Canceller::Remote(Arc::new(request)))
     }
 
     fn may_block_here(&self) -> bool {
         self.script.act(At::MayBlock).play().is_ok()
     }
+
+    fn is_usable_here(&self) -> bool {
+        self.script.act(At::Usable).play().is_ok()
+    }
 }
 
-/// An error of a driver that cannot even be printed.
+/// A driver's error whose text panics.
 #[derive(Debug)]
-pub struct Unreadable;
+pub struct Unprintable;
 
-impl fmt::Display for Unreadable {
+impl fmt::Display for Unprintable {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         panic!("scripted: an error's text panics")
     }
 }
 
-impl std::error::Error for Unreadable {}
+impl std::error::Error for Unprintable {}
 
-/// Keeps the panics that a script asked for out of the tests' output.
+/// Keeps scripted panics out of the tests' output.
 fn quiet_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
-        let loud = std::panic::take_hook();
+        let default_hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             let text = info.payload_as_str().unwrap_or_default();
             if !text.starts_with("scripted") && !text.starts_with("the test's logger panics") {
-                loud(info);
+                default_hook(info);
             }
         }));
     });

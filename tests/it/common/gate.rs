@@ -1,16 +1,16 @@
-//! A gate decides what happens first: no test here relies on a sleep for that.
+//! A gate orders threads: no test here relies on a sleep for that.
 
-use super::PATIENCE;
+use super::LONG_TIMEOUT;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Shut until it is opened, for all who come to it; clones are the same gate.
+/// Blocks all threads that reach it until it is opened; clones are the same gate.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<(Mutex<State>, Condvar)>);
 
 #[derive(Debug, Default)]
 struct State {
     open: bool,
-    came: usize,
+    arrived: usize,
 }
 
 impl Gate {
@@ -24,22 +24,23 @@ impl Gate {
     }
 
     /// Waits until it is open. A gate that a failed test left shut opens in the
-    /// end, so that no thread outlives the tests for ever.
+    /// end, so that no thread hangs for ever.
     pub fn pass(&self) {
         let mut state = self.state();
-        state.came += 1;
+        state.arrived += 1;
         self.0.1.notify_all();
-        let passed = self.0.1.wait_timeout_while(state, 3 * PATIENCE, |state| !state.open);
+        let passed = self.0.1.wait_timeout_while(state, 3 * LONG_TIMEOUT, |state| !state.open);
         drop(passed.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Waits until so many have come to the gate, ever.
+    /// Waits until so many threads have reached the gate in total.
     #[track_caller]
-    pub fn until_came(&self, number: usize) {
+    pub fn wait_for_arrivals(&self, number: usize) {
         let state = self.state();
-        let waited = self.0.1.wait_timeout_while(state, PATIENCE, |state| state.came < number);
-        let came = waited.unwrap_or_else(PoisonError::into_inner).0.came;
-        assert!(came >= number, "{came} of {number} came to the gate");
+        let waited =
+            self.0.1.wait_timeout_while(state, LONG_TIMEOUT, |state| state.arrived < number);
+        let arrived = waited.unwrap_or_else(PoisonError::into_inner).0.arrived;
+        assert!(arrived >= number, "{arrived} of {number} arrived to the gate");
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,8 +1,8 @@
-//! The names of the crate's `sync.rs` for a world of one thread: nobody ever
-//! waits; a wait is noted, and whether a signal came after it.
+//! The names of the crate's `sync.rs` for a simulation with one thread: no thread
+//! waits; a wait is recorded, and whether a signal came after it.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub(crate) use parking_lot::{Mutex, MutexGuard};
@@ -11,23 +11,23 @@ pub(crate) use std::sync::Arc;
 /// Whether a signal came since the last wait; what came before it is lost, as
 /// with every condition variable.
 #[derive(Clone, Default)]
-pub(crate) struct Bell(Arc<AtomicBool>);
+pub(crate) struct Signal(Arc<AtomicBool>);
 
-impl Bell {
-    pub(crate) fn has_rung(&self) -> bool {
-        self.0.load(Relaxed)
+impl Signal {
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
-pub(crate) struct Condvar(Bell);
+pub(crate) struct Condvar(Signal);
 
 impl Condvar {
     pub(crate) fn new() -> Condvar {
-        Condvar(Bell::default())
+        Condvar(Signal::default())
     }
 
     pub(crate) fn notify_one(&self) {
-        self.0.0.store(true, Relaxed);
+        self.0.0.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn notify_all(&self) {
@@ -35,17 +35,36 @@ impl Condvar {
     }
 }
 
-thread_local!(static LAST_WAIT: RefCell<Option<(Bell, Instant)>> = const { RefCell::new(None) });
+/// As few as can be: the thread of the simulation has one.
+pub(crate) const SLOTS: usize = 1;
 
-/// Notes who would sleep now, and until when at most.
+pub(crate) struct Slot<T>(Mutex<Option<T>>);
+
+impl<T> Slot<T> {
+    pub(crate) fn new() -> Slot<T> {
+        Slot(Mutex::new(None))
+    }
+
+    pub(crate) fn swap(&self, item: Option<T>) -> Option<T> {
+        std::mem::replace(&mut self.0.lock(), item)
+    }
+}
+
+pub(crate) fn slot_of_thread() -> usize {
+    0
+}
+
+thread_local!(static LAST_WAIT: RefCell<Option<(Signal, Instant)>> = const { RefCell::new(None) });
+
+/// Records the condition variable and the deadline of a wait.
 pub(crate) fn wait_until<T>(signal: &Condvar, guard: &mut MutexGuard<'_, T>, deadline: Instant) {
-    signal.0.0.store(false, Relaxed);
+    signal.0.0.store(false, Ordering::Relaxed);
     LAST_WAIT.with(|last| *last.borrow_mut() = Some((signal.0.clone(), deadline)));
     // For the included files' own tests, which do have two threads.
     MutexGuard::unlocked(guard, std::thread::yield_now);
 }
 
-/// The bell and the deadline of the last wait.
-pub(crate) fn last_wait() -> (Bell, Instant) {
-    LAST_WAIT.with(|last| last.borrow().clone()).expect("somebody waited")
+/// Returns the signal and the deadline of the last wait.
+pub(crate) fn last_wait() -> (Signal, Instant) {
+    LAST_WAIT.with(|last| last.borrow().clone()).expect("there was a wait")
 }

@@ -1,9 +1,9 @@
 //! PostgreSQL's faults.
 
-use super::{may_be_tried_again, means, refused};
-use crate::flavour::{Flavour, Pg, shared_pg};
+use super::{is_rolled_back, means, refused};
+use crate::variant::{Pg, Variant, shared_pg};
 use poolwarden::{
-    CloseReason, Error, ErrorKind, FaultClass, Pool, Postgres, Repeat, Usability, fault_of,
+    CloseReason, Error, ErrorKind, FaultClass, Pool, Postgres, RetrySafety, Usability, fault_of,
 };
 use postgres::{Client, NoTls};
 use std::sync::LazyLock;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use support::postgres as pg;
 use support::wait::eventually;
 
-/// Looks for deadlocks sooner than a server should.
+/// A short deadlock timeout.
 static QUICK: LazyLock<pg::Server> = LazyLock::new(|| {
     pg::Server::with(|conf| {
         conf.set("deadlock_timeout", "50ms");
@@ -23,7 +23,7 @@ fn client(url: &str) -> Client {
     Client::connect(url, NoTls).expect("a session")
 }
 
-/// A session in the place of one that was refused and may be ending still.
+/// Opens a session where another one was refused, whose predecessor may still be ending.
 fn soon(url: &str) -> Client {
     let mut opened = None;
     let open = || {
@@ -40,11 +40,11 @@ fn refusal(url: &str) -> Error {
 
 fn conflict(error: &postgres::Error, code: &str) {
     assert_eq!(error.code().map(|code| code.code()), Some(code), "{error}");
-    may_be_tried_again(fault_of(error), FaultClass::Conflict);
+    is_rolled_back(fault_of(error), FaultClass::Conflict);
 }
 
 #[test]
-fn a_serialization_failure_may_be_done_again() {
+fn a_serialization_failure_is_classified_as_rolled_back() {
     let Some((_, database)) = shared_pg() else { return };
     database.sql("create table t (n int); insert into t values (1); grant all on t to public");
     let (mut one, mut two) = (client(&database.url()), client(&database.url()));
@@ -54,12 +54,17 @@ fn a_serialization_failure_may_be_done_again() {
     transaction.query("select n from t", &[]).expect("a snapshot");
     two.batch_execute("update t set n = 2").expect("a write");
     conflict(&transaction.batch_execute("update t set n = 3").expect_err("too late"), "40001");
-    let doomed = transaction.batch_execute("select 1").expect_err("it has failed");
-    means(fault_of(&doomed), FaultClass::Doomed, Usability::Usable, Repeat::Permanent);
+    let refused = transaction.batch_execute("select 1").expect_err("it has failed");
+    means(
+        fault_of(&refused),
+        FaultClass::TransactionAborted,
+        Usability::Usable,
+        RetrySafety::Permanent,
+    );
 }
 
 #[test]
-fn a_deadlock_may_be_done_again() {
+fn a_deadlock_is_classified_as_rolled_back() {
     support::require!(postgres);
     let database = QUICK.fresh_database();
     database.sql("create table t (n int); insert into t values (1), (2); grant all on t to public");
@@ -70,39 +75,39 @@ fn a_deadlock_may_be_done_again() {
         session.batch_execute(&update(first)).expect("a lock");
         (session, update(second))
     });
-    let herd = sessions.map(|(mut session, update)| {
+    let workers = sessions.map(|(mut session, update)| {
         thread::spawn(move || {
             let outcome = session.batch_execute(&update);
             let _ = session.batch_execute("rollback");
             outcome.err()
         })
     });
-    let errors = herd.into_iter().filter_map(|one| one.join().expect("no panic"));
+    let errors = workers.into_iter().filter_map(|one| one.join().expect("no panic"));
     let errors: Vec<_> = errors.collect();
     assert_eq!(errors.len(), 1, "{errors:?}");
     conflict(&errors[0], "40P01");
 }
 
 #[test]
-fn a_lock_that_is_not_free_and_a_cancelled_statement_leave_the_connection_usable() {
-    let Some((flavour, database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(2).build(flavour.driver()).expect("a pool");
+fn a_lock_timeout_and_a_cancelled_statement_leave_the_connection_usable() {
+    let Some((variant, database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(2).build(variant.driver()).expect("a pool");
     pool.batch_execute("create table t (n int)").expect("a table");
     let mut holder = client(&database.url());
     holder.batch_execute("begin; lock table t").expect("a lock");
     let busy = pool.batch_execute("begin; lock table t nowait").expect_err("it is locked");
-    may_be_tried_again(busy.fault(), FaultClass::LockTimeout);
+    is_rolled_back(busy.fault(), FaultClass::LockTimeout);
     let late = "set lock_timeout = '20ms'; select n from t";
     let late = pool.batch_execute(late).expect_err("it is locked");
-    may_be_tried_again(late.fault(), FaultClass::LockTimeout);
+    is_rolled_back(late.fault(), FaultClass::LockTimeout);
     let slow = "set statement_timeout = '20ms'; select pg_sleep(5)";
     let slow = pool.batch_execute(slow).expect_err("it is cancelled");
-    means(slow.fault(), FaultClass::Cancelled, Usability::Usable, Repeat::Permanent);
+    means(slow.fault(), FaultClass::Cancelled, Usability::Usable, RetrySafety::Permanent);
     assert_eq!(pool.snapshot().closed(), 0);
 }
 
 #[test]
-fn a_server_role_or_database_that_is_full_is_saturated_in_all_four_texts() {
+fn a_full_server_role_or_database_is_classified_as_saturated_with_all_four_messages() {
     support::require!(postgres);
     let server = pg::Server::with(|conf| {
         conf.set("max_connections", "5").set("superuser_reserved_connections", "2");
@@ -114,11 +119,11 @@ fn a_server_role_or_database_that_is_full_is_saturated_in_all_four_texts() {
     let refused = |url: String, text: &str| {
         let error = refusal(&url);
         assert_eq!(error.kind(), ErrorKind::CheckoutTimeout, "it may pass: {error}");
-        let said = (error.fault().class(), error.fault().repeat());
-        assert_eq!(said, (FaultClass::Saturated, Repeat::NothingSent), "{error}");
+        let said = (error.fault().class(), error.fault().retry_safety());
+        assert_eq!(said, (FaultClass::Saturated, RetrySafety::NothingSent), "{error}");
         assert!(error.to_string().contains(text), "no {text:?} in: {error}");
         let raw = Client::connect(&url, NoTls).map(drop).expect_err("refused");
-        means(fault_of(&raw), FaultClass::Saturated, Usability::Broken, Repeat::NothingSent);
+        means(fault_of(&raw), FaultClass::Saturated, Usability::Broken, RetrySafety::NothingSent);
     };
     refused(server.url("few", "postgres"), "for role");
     refused(server.url("app", "small"), "for database");
@@ -129,7 +134,7 @@ fn a_server_role_or_database_that_is_full_is_saturated_in_all_four_texts() {
 }
 
 #[test]
-fn a_server_that_stops_is_starting_or_stopping_and_nothing_was_sent() {
+fn a_connect_to_a_stopping_server_is_classified_as_not_sent() {
     support::require!(postgres);
     let server = pg::Server::start();
     let url = server.url("postgres", "postgres");
@@ -137,17 +142,17 @@ fn a_server_that_stops_is_starting_or_stopping_and_nothing_was_sent() {
     server.stop_smart();
     let raw = Client::connect(&url, NoTls).map(drop).expect_err("refused");
     assert_eq!(raw.code().map(|code| code.code()), Some("57P03"));
-    means(fault_of(&raw), FaultClass::Starting, Usability::Broken, Repeat::NothingSent);
+    means(fault_of(&raw), FaultClass::Starting, Usability::Broken, RetrySafety::NothingSent);
     let error = refusal(&url);
     assert_eq!(error.fault().class(), FaultClass::Starting, "{error}");
     drop(held);
     assert!(server.wait_stopped(Duration::from_secs(10)));
     let down = refusal(&url);
-    means(down.fault(), FaultClass::Unreachable, Usability::Broken, Repeat::NothingSent);
+    means(down.fault(), FaultClass::Unreachable, Usability::Broken, RetrySafety::NothingSent);
 }
 
 #[test]
-fn a_standby_says_that_it_is_read_only() {
+fn a_write_on_a_standby_is_classified_as_read_only() {
     support::require!(postgres);
     let primary = pg::Server::start();
     primary.sql("postgres", "create table t (n int)");
@@ -156,43 +161,43 @@ fn a_standby_says_that_it_is_read_only() {
     let pool = Pool::builder().max_size(1).build(driver).expect("a pool");
     let error = pool.execute("insert into t values (1)", &[]).expect_err("a standby");
     assert!(error.to_string().contains("25006"), "{error}");
-    means(error.fault(), FaultClass::ReadOnly, Usability::Suspect, Repeat::RolledBack);
+    means(error.fault(), FaultClass::ReadOnly, Usability::Suspect, RetrySafety::RolledBack);
 }
 
 #[test]
-fn what_the_server_does_not_accept_is_permanent() {
+fn errors_of_the_request_itself_are_classified_as_permanent() {
     support::require!(postgres);
     let unknown = refusal(&pg::shared().url("postgres", "no_such_database"));
     assert_eq!(unknown.fault().class(), FaultClass::UnknownDatabase);
-    assert_eq!(unknown.fault().repeat(), Repeat::Permanent);
+    assert_eq!(unknown.fault().retry_safety(), RetrySafety::Permanent);
     let nobody = refusal(&pg::shared().url("no_such_role", "postgres"));
     assert_eq!(nobody.fault().class(), FaultClass::Authentication);
     let pool = Postgres::new(&pg::shared().url("postgres", "postgres")).expect("a driver");
     let pool = Pool::builder().max_size(1).build(pool).expect("a pool");
     let wrong = pool.query("select * from no_such_table", &[]).expect_err("no table");
-    means(wrong.fault(), FaultClass::Statement, Usability::Usable, Repeat::Permanent);
+    means(wrong.fault(), FaultClass::Statement, Usability::Usable, RetrySafety::Permanent);
     let misused = pool.query("select $1::int", &[&"text"]).expect_err("not a number");
-    means(misused.fault(), FaultClass::Usage, Usability::Usable, Repeat::Permanent);
+    means(misused.fault(), FaultClass::Usage, Usability::Usable, RetrySafety::Permanent);
     assert_eq!(pool.snapshot().closed(), 0);
 }
 
 #[test]
-fn a_plan_whose_columns_changed_is_stale() {
-    let Some((flavour, _database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+fn a_plan_whose_columns_changed_is_classified_as_stale() {
+    let Some((variant, _database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     let mut guard = pool.get().expect("a connection");
     guard.batch_execute("create table t (n int)").expect("a table");
     let statement = guard.prepare("select * from t").expect("a statement");
     guard.query(&statement, &[]).expect("rows");
     guard.batch_execute("alter table t add m int").expect("a column");
     let changed = guard.query(&statement, &[]).expect_err("other columns");
-    means(fault_of(&changed), FaultClass::Stale, Usability::Suspect, Repeat::RolledBack);
+    means(fault_of(&changed), FaultClass::Stale, Usability::Suspect, RetrySafety::RolledBack);
     guard.batch_execute("deallocate all").expect("gone");
     let gone = guard.query(&statement, &[]).expect_err("it is gone");
-    means(fault_of(&gone), FaultClass::Stale, Usability::Suspect, Repeat::RolledBack);
+    means(fault_of(&gone), FaultClass::Stale, Usability::Suspect, RetrySafety::RolledBack);
 }
 
-/// Ends the session that runs this text, until it has ended: a session that ended
+/// Ends the session that runs this text, and waits for its end: a session that ended
 /// just now is still listed for a moment.
 fn kill(database: &pg::Database<'_>, text: &str, asked: &thread::ScopedJoinHandle<'_, impl Sized>) {
     let running = format!(
@@ -207,9 +212,9 @@ fn kill(database: &pg::Database<'_>, text: &str, asked: &thread::ScopedJoinHandl
 }
 
 #[test]
-fn an_error_of_ours_carries_the_code_in_50_of_50_kills_of_a_running_query() {
-    let Some((flavour, database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+fn the_error_of_a_query_has_the_servers_code_in_50_of_50_kills() {
+    let Some((variant, database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     for round in 1..=50 {
         let error = thread::scope(|scope| {
             let asked = scope.spawn(|| pool.query("select pg_sleep(30)", &[]));
@@ -217,22 +222,23 @@ fn an_error_of_ours_carries_the_code_in_50_of_50_kills_of_a_running_query() {
             asked.join().expect("no panic").expect_err("it was killed")
         });
         assert!(
-            support::words::of(&error).contains("57P01"),
+            support::error_text::chain(&error).contains("57P01"),
             "round {round}: {}",
-            support::words::of(&error)
+            support::error_text::chain(&error)
         );
-        let (fault, unsent) = (error.fault(), Repeat::NothingSent);
-        // A kill may meet the preparing of the statement: then it was not sent yet.
-        let expected = if fault.repeat() == unsent { unsent } else { Repeat::OutcomeUnknown };
+        let (fault, unsent) = (error.fault(), RetrySafety::NothingSent);
+        // The kill may come while the statement is being prepared: then it was not sent yet.
+        let expected =
+            if fault.retry_safety() == unsent { unsent } else { RetrySafety::OutcomeUnknown };
         means(fault, FaultClass::Starting, Usability::Broken, expected);
     }
     assert_eq!(pool.snapshot().closed_by(CloseReason::ServerShutdown), 50);
 }
 
 #[test]
-fn a_kill_in_the_middle_of_commit_is_an_unknown_outcome() {
-    let Some((flavour, database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+fn a_kill_during_commit_is_an_unknown_outcome() {
+    let Some((variant, database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     // The check of a deferred constraint runs inside of COMMIT.
     pool.batch_execute(
         "create table t (n int);
@@ -249,21 +255,26 @@ fn a_kill_in_the_middle_of_commit_is_an_unknown_outcome() {
                 Ok(())
             })
         });
-        kill(&database, "select 1; commit", &asked);
+        kill(&database, "savepoint poolwarden; commit", &asked);
         asked.join().expect("no panic").expect_err("it was killed")
     });
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
-    means(error.fault(), FaultClass::Starting, Usability::Broken, Repeat::OutcomeUnknown);
+    means(error.fault(), FaultClass::Starting, Usability::Broken, RetrySafety::OutcomeUnknown);
 }
 
 #[test]
-fn a_session_that_the_server_ends_for_idling_in_a_transaction_is_lost() {
-    let Some((flavour, _database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+fn a_session_that_ended_by_idle_in_transaction_timeout_is_classified_as_lost() {
+    let Some((variant, _database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     let mut guard = pool.get().expect("a connection");
-    guard.batch_execute("set idle_in_transaction_session_timeout = '20ms'; begin").expect("begun");
-    thread::sleep(Duration::from_millis(200));
+    guard.batch_execute("set idle_in_transaction_session_timeout = '500ms'; begin").expect("begun");
+    thread::sleep(Duration::from_millis(1_500));
     let error = guard.batch_execute("select 1").expect_err("it was ended");
-    means(fault_of(&error), FaultClass::Disconnected, Usability::Broken, Repeat::OutcomeUnknown);
+    means(
+        fault_of(&error),
+        FaultClass::Disconnected,
+        Usability::Broken,
+        RetrySafety::OutcomeUnknown,
+    );
     let _ = Pg::new(String::new());
 }

@@ -1,23 +1,26 @@
-//! What stands between a pool and its server in the field: what it does to idle
-//! connections no caller ever notices, and the rest is told in its own words.
+//! Proxies and poolers between a pool and its server: what they do to idle
+//! connections no caller notices, and other failures are reported with their own messages.
 
-mod bouncer;
 mod haproxy;
+mod keepalive_ping;
 mod long_lived;
+mod odyssey;
+mod pgbouncer;
+mod pgpool;
 
-use crate::flavour::{Flavour, Ours, Pg, fill_and, herd};
+use crate::variant::{Ours, Pg, Variant, fill_and, run_threads};
 use poolwarden::{Driver, Pool, Postgres};
 use std::time::Duration;
 use support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// PostgreSQL behind a pooler that lends a session for a transaction: nothing is
+/// PostgreSQL behind a pooler in transaction mode: no statement is
 /// prepared, as the next message may reach another session.
 #[derive(Clone)]
 struct Simple(Pg);
 
-impl Flavour for Simple {
+impl Variant for Simple {
     type Driver = Postgres;
     type Connection = postgres::Client;
 
@@ -29,8 +32,8 @@ impl Flavour for Simple {
         self.0.open()
     }
 
-    /// Only its first statement gets a client a session of the server.
-    fn settle_in(&self, connection: &mut postgres::Client) {
+    /// Only its first statement assigns a server session to a client.
+    fn prepare_idle(&self, connection: &mut postgres::Client) {
         Simple::ask(connection).expect("an answer");
     }
 
@@ -44,23 +47,23 @@ impl Flavour for Simple {
     }
 }
 
-/// Does an event to a pool of idle connections that none of them feels: callers
+/// Applies an event to a pool of idle connections that affects none of them: callers
 /// see no error, and nothing was closed.
-fn unfelt<F: Flavour>(flavour: &F, what: &str, event: impl FnOnce()) -> Ours<F> {
-    let pool = Pool::builder().max_size(4).build(flavour.driver()).expect("the server is there");
+fn unnoticed<F: Variant>(variant: &F, what: &str, event: impl FnOnce()) -> Ours<F> {
+    let pool = Pool::builder().max_size(4).build(variant.driver()).expect("the server accepts");
     let ours: Ours<F> = Ours(pool);
-    fill_and(&ours.0, |connection| flavour.settle_in(connection));
+    fill_and(&ours.0, |connection| variant.prepare_idle(connection));
     event();
-    assert_eq!(herd(&ours, 8, 20), Vec::<String>::new(), "{what}");
+    assert_eq!(run_threads(&ours, 8, 20), Vec::<String>::new(), "{what}");
     assert_eq!(ours.0.snapshot().closed(), 0, "{what}: {}", ours.0.snapshot());
     ours
 }
 
-/// After whatever happened: nothing is in use or on its way, and all places can be
+/// Asserts that no connection is in use or being opened, and that all permits can be
 /// taken at the same time.
 fn assert_all_places<D: Driver>(pool: &Pool<D>) {
     let all = || (0..pool.snapshot().max_size).map(|_| pool.get()).collect::<Result<Vec<_>, _>>();
-    let all = all().unwrap_or_else(|error| panic!("a place is lost: {error}"));
+    let all = all().unwrap_or_else(|error| panic!("a permit is lost: {error}"));
     assert_eq!(pool.snapshot().in_use as usize, all.len());
     drop(all);
     let balanced = eventually(SOON, || {

@@ -1,14 +1,15 @@
 //! On MariaDB.
 
-use crate::flavour::{Flavour, My, shared_my};
+use crate::patience::patient_web;
+use crate::variant::{My, Variant, shared_my};
 use mysql::Conn;
 use mysql::prelude::Queryable;
 use poolwarden::{
-    Error, ErrorKind, FaultClass, MySql, MySqlTransaction, Pool, Repeat, RetryPolicy,
+    Error, ErrorKind, FaultClass, MySql, MySqlTransaction, Pool, RetryPolicy, RetrySafety,
 };
 use std::thread;
 use std::time::Duration;
-use support::mariadb;
+use support::mariadb::{self, Product};
 use support::proxy::{Fault, Proxy};
 
 fn counted(pool: &Pool<MySql>, what: &str) -> u64 {
@@ -16,8 +17,8 @@ fn counted(pool: &Pool<MySql>, what: &str) -> u64 {
     pool.query_first(&sql).expect("a count").expect("a row")
 }
 
-fn pool_with_tables(flavour: &My) -> Pool<MySql> {
-    let pool = Pool::builder().max_size(4).build(flavour.driver()).expect("a pool");
+fn pool_with_tables(variant: &My) -> Pool<MySql> {
+    let pool = Pool::builder().max_size(4).build(variant.driver()).expect("a pool");
     pool.query_drop("create table t (n varchar(20))").expect("a table");
     pool.query_drop("create table locks (id int primary key, m int)").expect("a table");
     pool.query_drop("insert into locks values (1, 0), (2, 0)").expect("rows");
@@ -25,9 +26,9 @@ fn pool_with_tables(flavour: &My) -> Pool<MySql> {
 }
 
 #[test]
-fn transactions_that_deadlock_are_all_done_exactly_once() {
-    let Some((flavour, _database)) = shared_my() else { return };
-    let pool = pool_with_tables(&flavour);
+fn transactions_with_deadlocks_all_take_effect_exactly_once() {
+    let Some((variant, _database)) = shared_my() else { return };
+    let pool = pool_with_tables(&variant);
     let policy = RetryPolicy::script(Duration::from_secs(60));
     let again = std::sync::atomic::AtomicU32::new(0);
     thread::scope(|scope| {
@@ -58,7 +59,7 @@ fn transactions_that_deadlock_are_all_done_exactly_once() {
 fn deadlocked<T>(
     url: &str,
     tx: &mut MySqlTransaction<'_>,
-    meet: impl FnOnce(&mut MySqlTransaction<'_>) -> mysql::Result<T>,
+    negotiate: impl FnOnce(&mut MySqlTransaction<'_>) -> mysql::Result<T>,
 ) -> mysql::Result<T> {
     let mut other = Conn::new(mysql::Opts::from_url(url).expect("a URL"))?;
     tx.query_drop("update locks set m = m + 1 where id = 1")?;
@@ -72,7 +73,7 @@ fn deadlocked<T>(
         let _ = other.query_drop("rollback");
     });
     thread::sleep(Duration::from_millis(200));
-    let outcome = meet(tx);
+    let outcome = negotiate(tx);
     waits.join().expect("no panic");
     outcome
 }
@@ -80,17 +81,17 @@ fn deadlocked<T>(
 const MEET: &str = "update locks set m = m + 1 where id = 2";
 
 #[test]
-fn a_transaction_that_a_deadlock_ended_refuses_whatever_follows() {
-    let Some((flavour, database)) = shared_my() else { return };
-    let (pool, url) = (pool_with_tables(&flavour), database.url());
+fn a_transaction_that_a_deadlock_ended_refuses_further_statements() {
+    let Some((variant, database)) = shared_my() else { return };
+    let (pool, url) = (pool_with_tables(&variant), database.url());
     let body = |tx: &mut MySqlTransaction<'_>, attempt: u32| {
         tx.query_drop("insert into t values ('before')")?;
         if attempt == 1 {
-            let overlooked = deadlocked(&url, tx, |tx| tx.query_drop(MEET));
-            assert!(overlooked.is_err(), "it was chosen as the victim");
-            // All of these would stand outside of the transaction.
+            let ignored = deadlocked(&url, tx, |tx| tx.query_drop(MEET));
+            assert!(ignored.is_err(), "it was chosen as the victim");
+            // All of these would take effect outside of the transaction.
             let refused = tx.query_drop("insert into t values ('after')").expect_err("it is over");
-            assert_eq!(poolwarden::fault_of(&refused).class(), FaultClass::Doomed);
+            assert_eq!(poolwarden::fault_of(&refused).class(), FaultClass::TransactionAborted);
             assert!(refused.to_string().contains("1213"), "{refused}");
             assert!(tx.exec_drop("insert into t values (?)", ("after",)).is_err());
             assert!(tx.prep("select 1").is_err());
@@ -100,18 +101,18 @@ fn a_transaction_that_a_deadlock_ended_refuses_whatever_follows() {
     let error = pool.transaction(|tx| body(tx, 1)).expect_err("nothing was committed");
     assert_eq!((error.kind(), error.fault().class()), (ErrorKind::Driver, FaultClass::Conflict));
     assert_eq!((counted(&pool, "before"), counted(&pool, "after")), (0, 0));
-    let done = pool.transaction_with(RetryPolicy::web().within(Duration::from_secs(20)), body);
+    let done = pool.transaction_with(patient_web(), body);
     assert_eq!(done.expect("the second attempt"), 2);
     assert_eq!((counted(&pool, "before"), counted(&pool, "after")), (1, 0));
 }
 
 #[test]
-fn not_even_what_was_run_behind_its_back_stands_after_a_deadlock() {
-    let Some((flavour, database)) = shared_my() else { return };
-    let (pool, url) = (pool_with_tables(&flavour), database.url());
+fn statements_outside_the_transaction_object_are_undone_by_a_deadlock_too() {
+    let Some((variant, database)) = shared_my() else { return };
+    let (pool, url) = (pool_with_tables(&variant), database.url());
     let error = pool.transaction(|tx| {
         tx.query_drop("insert into t values ('before')")?;
-        // On the driver's own connection nothing refuses, and errors go unseen.
+        // On the driver's own connection statements are not refused, and errors not noticed.
         let unseen = deadlocked(&url, tx, |tx| (**tx).query_drop(MEET));
         assert!(unseen.is_err());
         (**tx).query_drop("insert into t values ('after')")?;
@@ -127,35 +128,36 @@ fn not_even_what_was_run_behind_its_back_stands_after_a_deadlock() {
 }
 
 #[test]
-fn statements_that_commit_by_themselves_are_let_through() {
-    let Some((flavour, _database)) = shared_my() else { return };
-    let pool = pool_with_tables(&flavour);
-    pool.transaction(|tx| {
+fn a_statement_that_commits_implicitly_ends_its_transaction() {
+    let Some((variant, _database)) = shared_my() else { return };
+    let pool = pool_with_tables(&variant);
+    let error = pool.transaction(|tx| {
         tx.query_drop("insert into t values ('one')")?;
         tx.query_drop("create table another (n int)")?;
         tx.query_drop("insert into another values (1)")?;
         Ok(())
-    })
-    .expect("it is known to have committed by itself");
+    });
+    let error = error.expect_err("it was committed in its middle");
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
     let rows: Vec<u8> = pool.query("select n from another").expect("rows");
-    assert_eq!((rows, counted(&pool, "one")), (vec![1], 1));
+    assert_eq!((rows, counted(&pool, "one")), (vec![], 1));
 }
 
 #[test]
 fn an_error_after_the_first_row_is_reported_by_the_transactions_own_methods() {
-    let Some((flavour, _database)) = shared_my() else { return };
-    let pool = pool_with_tables(&flavour);
+    let Some((variant, _database)) = shared_my() else { return };
+    let pool = pool_with_tables(&variant);
     let late = pool.transaction(|tx| {
         tx.query_drop("select 1; select * from no_such_table")?;
         Ok(())
     });
-    assert_eq!(late.expect_err("not swallowed").fault().class(), FaultClass::Statement);
+    assert_eq!(late.expect_err("it is reported").fault().class(), FaultClass::Statement);
 }
 
 #[test]
-fn a_transaction_lost_before_its_commit_is_done_again_and_once() {
-    let Some((flavour, _database)) = shared_my() else { return };
-    let pool = pool_with_tables(&flavour);
+fn a_transaction_lost_before_its_commit_is_retried_and_takes_effect_once() {
+    let Some((variant, _database)) = shared_my() else { return };
+    let pool = pool_with_tables(&variant);
     let killed = |policy| {
         pool.transaction_with(policy, |tx, attempt| {
             tx.query_drop("insert into t values ('row')")?;
@@ -167,14 +169,17 @@ fn a_transaction_lost_before_its_commit_is_done_again_and_once() {
         })
     };
     let error = killed(RetryPolicy::none()).expect_err("it ended itself");
-    assert_eq!((error.kind(), error.fault().repeat()), (ErrorKind::Driver, Repeat::RolledBack));
+    assert_eq!(
+        (error.kind(), error.fault().retry_safety()),
+        (ErrorKind::Driver, RetrySafety::RolledBack)
+    );
     assert_eq!(counted(&pool, "row"), 0);
-    assert_eq!(killed(RetryPolicy::web()).expect("the second does it"), 2);
+    assert_eq!(killed(patient_web()).expect("the second does it"), 2);
     assert_eq!(counted(&pool, "row"), 1);
 }
 
 #[test]
-fn a_loss_during_commit_or_a_lone_write_is_an_unknown_outcome() {
+fn a_connection_loss_during_commit_or_an_autocommitted_write_is_an_unknown_outcome() {
     support::require!(mariadb);
     let database = mariadb::shared().fresh_database();
     let proxy = Proxy::to_port(mariadb::shared().port());
@@ -183,7 +188,7 @@ fn a_loss_during_commit_or_a_lone_write_is_an_unknown_outcome() {
         pool.transaction_with(policy, |tx, attempt| {
             tx.query_drop("insert into t values ('row')")?;
             if attempt == 1 {
-                proxy.apply(&Fault::CutAfter(1));
+                proxy.apply(&Fault::CloseAfter(1));
             }
             Ok(attempt)
         })
@@ -192,16 +197,23 @@ fn a_loss_during_commit_or_a_lone_write_is_an_unknown_outcome() {
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::OutcomeUnknown, 1), "{error}");
     let identity = error.connection().expect("which one it was");
     assert!(identity.server_process.is_some(), "{identity}");
-    assert_eq!(cut(RetryPolicy::web().idempotent()).expect("done again"), 2);
-    let write = pool.query_drop("insert into t values ('row'); kill connection_id()");
-    let write = write.expect_err("it ended itself");
+    assert_eq!(cut(patient_web().idempotent()).expect("retried"), 2);
+    let write = match mariadb::product() {
+        Product::MariaDb => pool.query_drop("insert into t values ('row'); kill connection_id()"),
+        // The server answers the KILL before it ends the session.
+        Product::MySql => {
+            proxy.apply(&Fault::CloseAfter(1));
+            pool.query_drop("insert into t values ('row')")
+        }
+    };
+    let write = write.expect_err("it is lost");
     assert_eq!(write.kind(), ErrorKind::OutcomeUnknown, "{write}");
     let read = pool.query_drop("select 1 from t where kill_me()").expect_err("no such function");
     assert_eq!(read.kind(), ErrorKind::Driver);
 }
 
 #[test]
-fn a_script_goes_on_through_a_restart_and_a_request_fails_early() {
+fn the_script_policy_retries_through_a_restart_and_the_web_policy_fails_early() {
     support::require!(mariadb);
     let server = mariadb::Server::start();
     let database = server.fresh_database();
@@ -213,7 +225,7 @@ fn a_script_goes_on_through_a_restart_and_a_request_fails_early() {
             Ok(attempt)
         })
     };
-    let error: Error = insert(RetryPolicy::web()).expect_err("the server is down");
+    let error: Error = insert(patient_web()).expect_err("the server is down");
     assert_eq!(
         (error.kind(), error.fault().class()),
         (ErrorKind::Connect, FaultClass::Unreachable)
@@ -228,18 +240,18 @@ fn a_script_goes_on_through_a_restart_and_a_request_fails_early() {
 }
 
 #[test]
-fn a_lock_that_is_not_free_in_time_is_waited_for_again() {
-    let Some((flavour, database)) = shared_my() else { return };
-    let pool = pool_with_tables(&flavour);
-    let mut holder =
+fn a_transaction_that_met_a_lock_timeout_is_retried() {
+    let Some((variant, database)) = shared_my() else { return };
+    let pool = pool_with_tables(&variant);
+    let mut checkout =
         Conn::new(mysql::Opts::from_url(&database.url()).expect("a URL")).expect("one");
-    holder.query_drop("start transaction").expect("a transaction");
-    holder.query_drop("update locks set m = 7 where id = 1").expect("a lock");
+    checkout.query_drop("start transaction").expect("a transaction");
+    checkout.query_drop("update locks set m = 7 where id = 1").expect("a lock");
     let done =
         pool.transaction_with(RetryPolicy::script(Duration::from_secs(20)), |tx, attempt| {
             tx.query_drop("set innodb_lock_wait_timeout = 1")?;
             if attempt == 2 {
-                holder.query_drop("rollback")?;
+                checkout.query_drop("rollback")?;
             }
             tx.query_drop("update locks set m = m + 1 where id = 1")?;
             Ok(attempt)

@@ -1,9 +1,11 @@
 //! On PostgreSQL.
 
-use crate::flavour::{Flavour, Pg, shared_pg};
+use crate::patience::patient_web;
+use crate::variant::{Pg, Variant, shared_pg};
 use ::postgres::IsolationLevel;
 use poolwarden::{
-    Error, ErrorKind, FaultClass, Pool, Postgres, Repeat, RetryPolicy, Usability, Validation,
+    ConnectFault, Error, ErrorKind, FaultClass, Pool, Postgres, RetryPolicy, RetrySafety,
+    Usability, Validation,
 };
 use std::cell::Cell;
 use std::error::Error as _;
@@ -19,7 +21,7 @@ fn counted(pool: &Pool<Postgres>) -> i64 {
     pool.query_one("select count(*) from t", &[]).expect("a count").get(0)
 }
 
-/// A pool of one behind a proxy, and its table.
+/// Returns a pool of one connection behind a proxy, with its table.
 fn behind_a_proxy(database: &pg::Database<'_>) -> (Pool<Postgres>, Proxy) {
     let proxy = Proxy::to_port(pg::shared().port());
     let driver = Pg::new(database.url_via(proxy.port())).driver();
@@ -30,9 +32,9 @@ fn behind_a_proxy(database: &pg::Database<'_>) -> (Pool<Postgres>, Proxy) {
 }
 
 #[test]
-fn transactions_that_collide_are_all_done_exactly_once() {
-    let Some((flavour, _database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(8).build(flavour.driver()).expect("a pool");
+fn transactions_with_conflicts_all_take_effect_exactly_once() {
+    let Some((variant, _database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(8).build(variant.driver()).expect("a pool");
     pool.batch_execute("create table sums (n int); insert into sums values (0)").expect("a table");
     let policy = RetryPolicy::script(Duration::from_secs(60));
     let again = std::sync::atomic::AtomicU32::new(0);
@@ -54,11 +56,15 @@ fn transactions_that_collide_are_all_done_exactly_once() {
     });
     let sum: i32 = pool.query_one("select n from sums", &[]).expect("a sum").get(0);
     assert_eq!((sum, pool.snapshot().closed()), (160, 0));
-    assert!(again.into_inner() > 0, "nothing collided");
+    assert!(again.into_inner() > 0, "there was no conflict");
 }
 
-/// Runs a closure whose transaction fails to serialize at its first attempt.
-fn collide(pool: &Pool<Postgres>, policy: RetryPolicy, overlook: bool) -> (Result<(), Error>, u32) {
+/// Runs a closure whose transaction fails with a serialization failure at its first attempt.
+fn with_conflict(
+    pool: &Pool<Postgres>,
+    policy: RetryPolicy,
+    ignore_error: bool,
+) -> (Result<(), Error>, u32) {
     let mut last = 0;
     let outcome = pool.transaction_with(policy, |tx, attempt| {
         last = attempt;
@@ -68,14 +74,14 @@ fn collide(pool: &Pool<Postgres>, policy: RetryPolicy, overlook: bool) -> (Resul
             pool.batch_execute("update t set n = n + 1")?;
         }
         let updated = tx.batch_execute("update t set n = 100");
-        if overlook {
+        if ignore_error {
             drop(updated)
         } else {
             updated?
         }
-        if overlook && attempt == 1 {
+        if ignore_error && attempt == 1 {
             let refused = tx.batch_execute(INSERT).expect_err("it has failed");
-            assert_eq!(poolwarden::fault_of(&refused).class(), FaultClass::Doomed);
+            assert_eq!(poolwarden::fault_of(&refused).class(), FaultClass::TransactionAborted);
         }
         Ok(())
     });
@@ -83,18 +89,18 @@ fn collide(pool: &Pool<Postgres>, policy: RetryPolicy, overlook: bool) -> (Resul
 }
 
 #[test]
-fn a_failure_that_the_closure_overlooked_is_found_at_the_commit_with_its_cause() {
-    let Some((flavour, _database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(2).build(flavour.driver()).expect("a pool");
+fn a_failure_that_the_closure_ignored_is_reported_at_commit_with_its_cause() {
+    let Some((variant, _database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(2).build(variant.driver()).expect("a pool");
     pool.batch_execute("create table t (n int); insert into t values (1)").expect("a table");
-    for overlook in [false, true] {
-        let (outcome, attempts) = collide(&pool, RetryPolicy::none(), overlook);
-        let error = outcome.expect_err("it collided");
+    for ignore_error in [false, true] {
+        let (outcome, attempts) = with_conflict(&pool, RetryPolicy::none(), ignore_error);
+        let error = outcome.expect_err("it met a conflict");
         assert_eq!((error.kind(), attempts), (ErrorKind::Driver, 1));
         assert_eq!(error.fault().class(), FaultClass::Conflict, "{error}");
-        assert_eq!(error.fault().repeat(), Repeat::RolledBack);
-        assert!(!overlook || error.to_string().contains("40001"), "the first cause: {error}");
-        let (outcome, attempts) = collide(&pool, RetryPolicy::web(), overlook);
+        assert_eq!(error.fault().retry_safety(), RetrySafety::RolledBack);
+        assert!(!ignore_error || error.to_string().contains("40001"), "the first cause: {error}");
+        let (outcome, attempts) = with_conflict(&pool, patient_web(), ignore_error);
         assert_eq!((outcome.is_ok(), attempts), (true, 2));
         assert_eq!(counted(&pool), 1);
     }
@@ -102,9 +108,9 @@ fn a_failure_that_the_closure_overlooked_is_found_at_the_commit_with_its_cause()
 }
 
 #[test]
-fn a_transaction_lost_before_its_commit_is_done_again_and_once() {
-    let Some((flavour, _database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(2).build(flavour.driver()).expect("a pool");
+fn a_transaction_lost_before_its_commit_is_retried_and_takes_effect_once() {
+    let Some((variant, _database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(2).build(variant.driver()).expect("a pool");
     pool.batch_execute("create table t (n int)").expect("a table");
     let killed = |policy| {
         pool.transaction_with(policy, |tx, attempt| {
@@ -118,30 +124,33 @@ fn a_transaction_lost_before_its_commit_is_done_again_and_once() {
     let error = killed(RetryPolicy::none()).expect_err("it ended itself");
     assert_eq!(error.kind(), ErrorKind::Driver, "nothing was committed: {error}");
     assert!(error.to_string().contains("57P01"), "{error}");
-    let said = (error.fault().connection(), error.fault().repeat());
-    assert_eq!(said, (Usability::Broken, Repeat::RolledBack));
+    let said = (error.fault().connection(), error.fault().retry_safety());
+    assert_eq!(said, (Usability::Broken, RetrySafety::RolledBack));
     assert_eq!(counted(&pool), 0);
-    assert_eq!(killed(RetryPolicy::web()).expect("the second does it"), 2);
+    assert_eq!(killed(patient_web()).expect("the second does it"), 2);
     assert_eq!(counted(&pool), 1);
 }
 
 #[test]
-fn a_loss_during_commit_is_repeated_on_the_callers_word_alone() {
+fn a_connection_loss_during_commit_is_retried_only_if_the_caller_declared_the_work_idempotent() {
     let Some((_, database)) = shared_pg() else { return };
     let (pool, proxy) = behind_a_proxy(&database);
     let cut = |policy| {
         pool.transaction_with(policy, |tx, attempt| {
             tx.execute(INSERT, &[])?;
             if attempt == 1 {
-                proxy.apply(&Fault::CutAfter(1));
+                proxy.apply(&Fault::CloseAfter(1));
             }
             Ok(attempt)
         })
     };
-    for policy in [RetryPolicy::web(), RetryPolicy::script(Duration::from_secs(10))] {
+    for policy in [patient_web(), RetryPolicy::script(Duration::from_secs(10))] {
         let error = cut(policy).expect_err("lost");
         assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
-        assert_eq!((error.attempts(), error.fault().repeat()), (1, Repeat::OutcomeUnknown));
+        assert_eq!(
+            (error.attempts(), error.fault().retry_safety()),
+            (1, RetrySafety::OutcomeUnknown)
+        );
         let identity = error.connection().expect("which one it was");
         assert_eq!(identity.pool, pool.name());
         assert!(identity.server_process.is_some_and(|process| process > 0), "{identity}");
@@ -149,18 +158,18 @@ fn a_loss_during_commit_is_repeated_on_the_callers_word_alone() {
     }
     let before = counted(&pool);
     assert!(before <= 2);
-    assert_eq!(cut(RetryPolicy::web().idempotent()).expect("done again"), 2);
+    assert_eq!(cut(patient_web().idempotent()).expect("retried"), 2);
     assert!(counted(&pool) > before);
 }
 
 #[test]
-fn work_that_was_in_doubt_once_is_not_called_failed_later() {
+fn work_with_an_unknown_outcome_is_not_reported_as_failed_later() {
     let Some((_, database)) = shared_pg() else { return };
     let (pool, proxy) = behind_a_proxy(&database);
-    let outcome = pool.transaction_with(RetryPolicy::web().idempotent(), |tx, attempt| {
+    let outcome = pool.transaction_with(patient_web().idempotent(), |tx, attempt| {
         if attempt == 1 {
             tx.execute(INSERT, &[])?;
-            proxy.apply(&Fault::CutAfter(1));
+            proxy.apply(&Fault::CloseAfter(1));
             return Ok(());
         }
         tx.batch_execute("select * from no_such_table")?;
@@ -172,24 +181,27 @@ fn work_that_was_in_doubt_once_is_not_called_failed_later() {
 }
 
 #[test]
-fn a_lone_write_that_is_lost_is_an_unknown_outcome_and_a_read_is_not() {
-    let Some((flavour, _database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+fn a_connection_lost_during_an_autocommitted_write_or_function_call_is_an_unknown_outcome() {
+    let Some((variant, _database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     pool.batch_execute("create table t (n int)").expect("a table");
-    let suicide = "select pg_terminate_backend(pg_backend_pid())";
-    let write = format!("insert into t {suicide}::int");
+    let self_kill = "select pg_terminate_backend(pg_backend_pid())";
+    let write = format!("insert into t {self_kill}::int");
     let lost = pool.execute(&write, &[]).expect_err("it ended itself");
     assert_eq!(lost.kind(), ErrorKind::OutcomeUnknown, "{lost}");
     assert!(lost.to_string().contains("57P01"), "{lost}");
     assert!(lost.connection().is_some());
     let source = lost.source().and_then(|source| source.downcast_ref::<::postgres::Error>());
     assert!(source.is_some(), "the driver's own error");
-    let read = pool.query(suicide, &[]).expect_err("it ended itself");
-    assert_eq!((read.kind(), read.fault().repeat()), (ErrorKind::Driver, Repeat::OutcomeUnknown));
+    let call = pool.query(self_kill, &[]).expect_err("it ended itself");
+    assert_eq!(
+        (call.kind(), call.fault().retry_safety()),
+        (ErrorKind::OutcomeUnknown, RetrySafety::OutcomeUnknown)
+    );
 }
 
 #[test]
-fn work_that_met_a_dead_connection_is_done_again_since_nothing_was_sent() {
+fn work_on_a_dead_connection_is_retried_because_nothing_was_sent() {
     let Some((_, database)) = shared_pg() else { return };
     let (pool, proxy) = behind_a_proxy(&database);
     let insert = |policy| {
@@ -201,47 +213,47 @@ fn work_that_met_a_dead_connection_is_done_again_since_nothing_was_sent() {
         })
     };
     let error = insert(RetryPolicy::none()).expect_err("the connection was dead");
-    assert_eq!(error.fault().repeat(), Repeat::NothingSent, "{error}");
-    assert_eq!(insert(RetryPolicy::web()).expect("done again"), 2);
+    assert_eq!(error.fault().retry_safety(), RetrySafety::NothingSent, "{error}");
+    assert_eq!(insert(patient_web()).expect("retried"), 2);
     assert_eq!(counted(&pool), 1);
 }
 
 #[test]
-fn what_ran_before_a_collision_forbids_to_run_it_again() {
-    let Some((flavour, _database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+fn work_with_a_write_committed_before_a_conflict_is_not_retried() {
+    let Some((variant, _database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     pool.batch_execute("create table t (n int)").expect("a table");
-    let collision = "do $$ begin raise sqlstate '40001'; end $$";
+    let conflict = "do $$ begin raise sqlstate '40001'; end $$";
     let run = |before: Option<&str>, policy| {
         pool.run(policy, |conn, attempt| {
             before.map_or(Ok(()), |before| conn.batch_execute(before))?;
             if attempt == 1 {
-                conn.batch_execute(collision)?;
+                conn.batch_execute(conflict)?;
             }
             Ok(attempt)
         })
     };
-    assert_eq!(run(None, RetryPolicy::web()).expect("rolled back, done again"), 2);
-    let error = run(Some(INSERT), RetryPolicy::web()).expect_err("the row stands");
-    assert_eq!(error.fault().repeat(), Repeat::OutcomeUnknown, "{error}");
+    assert_eq!(run(None, patient_web()).expect("rolled back, done again"), 2);
+    let error = run(Some(INSERT), patient_web()).expect_err("the row stands");
+    assert_eq!(error.fault().retry_safety(), RetrySafety::OutcomeUnknown, "{error}");
     assert_eq!(counted(&pool), 1);
-    let rolled_back = pool.run(RetryPolicy::web(), |conn, attempt| {
+    let rolled_back = pool.run(patient_web(), |conn, attempt| {
         let mut tx = conn.build_transaction().isolation_level(IsolationLevel::Serializable);
         tx = tx.read_only(false);
         let mut tx = tx.start()?;
         tx.execute(INSERT, &[])?;
         if attempt == 1 {
-            tx.batch_execute(collision)?;
+            tx.batch_execute(conflict)?;
         }
         tx.commit()?;
         Ok(attempt)
     });
-    assert_eq!((rolled_back.expect("done again"), counted(&pool)), (2, 2));
-    assert_eq!(run(Some(INSERT), RetryPolicy::web().idempotent()).expect("by his word"), 2);
+    assert_eq!((rolled_back.expect("retried"), counted(&pool)), (2, 2));
+    assert_eq!(run(Some(INSERT), patient_web().idempotent()).expect("declared idempotent"), 2);
 }
 
 #[test]
-fn a_script_goes_on_through_a_restart_and_a_request_fails_early() {
+fn the_script_policy_retries_through_a_restart_and_the_web_policy_fails_early() {
     support::require!(postgres);
     let server = pg::Server::start();
     let driver = Postgres::new(&server.url("postgres", "postgres")).expect("a driver");
@@ -258,19 +270,23 @@ fn a_script_goes_on_through_a_restart_and_a_request_fails_early() {
         (outcome, count.get())
     };
     let began = Instant::now();
-    let (refused, _) = insert(RetryPolicy::web());
+    let (refused, _) = insert(patient_web());
     let error = refused.expect_err("the server is down");
     assert_eq!(
         (error.kind(), error.fault().class()),
-        (ErrorKind::Connect, FaultClass::Unreachable)
+        (ErrorKind::Connect, FaultClass::Unreachable),
+        "{error}: {}",
+        pool.snapshot()
     );
-    assert!(began.elapsed() < Duration::from_secs(1), "after {:?}", began.elapsed());
-    let (short, _) = insert(RetryPolicy::script(Duration::from_millis(400)));
+    assert!(began.elapsed() < Duration::from_secs(10), "after {:?}", began.elapsed());
+    let (short, _) = insert(RetryPolicy::script(Duration::from_secs(2)));
     let error = short.expect_err("the server is still down");
     assert_eq!(error.kind(), ErrorKind::RetriesExhausted, "{error}");
     assert!(error.attempts() > 1 && error.to_string().contains("gave up after"), "{error}");
     let last = error.source().and_then(|source| source.downcast_ref::<Error>());
-    assert_eq!(last.expect("the last error").kind(), ErrorKind::Connect);
+    // Its last attempt may have had no time left for a dial of its own.
+    let cause = last.and_then(Error::connect_error).expect("the last error");
+    assert_eq!(cause.fault(), ConnectFault::Refused, "{error}");
     thread::scope(|scope| {
         let script = scope.spawn(|| insert(RetryPolicy::script(Duration::from_secs(60))).0);
         thread::sleep(Duration::from_millis(700));
@@ -281,21 +297,27 @@ fn a_script_goes_on_through_a_restart_and_a_request_fails_early() {
 }
 
 #[test]
-fn a_panic_passes_through_and_the_callers_own_error_is_not_repeated() {
-    let Some((flavour, _database)) = shared_pg() else { return };
-    let pool = Pool::builder().max_size(1).build(flavour.driver()).expect("a pool");
+fn a_panic_passes_through_and_the_callers_own_error_is_not_retried() {
+    let Some((variant, _database)) = shared_pg() else { return };
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
     let count = Cell::new(0);
     let panicked = catch_unwind(AssertUnwindSafe(|| {
-        pool.run(RetryPolicy::web(), |_, attempt| -> Result<(), Error> {
+        pool.run(patient_web(), |_, attempt| -> Result<(), Error> {
             count.set(attempt);
             panic!("in the closure")
         })
     }));
-    assert_eq!(panicked.expect_err("it goes on").downcast_ref::<&str>(), Some(&"in the closure"));
-    let own: Result<(), Error> = pool.transaction_with(RetryPolicy::web(), |_, attempt| {
+    assert_eq!(
+        panicked.expect_err("the pool stays usable").downcast_ref::<&str>(),
+        Some(&"in the closure")
+    );
+    let own: Result<(), Error> = pool.transaction_with(patient_web(), |_, attempt| {
         count.set(attempt);
         Err(Error::caller("no"))
     });
-    assert_eq!((own.expect_err("his own").kind(), count.get()), (ErrorKind::Caller, 1));
+    assert_eq!(
+        (own.expect_err("the caller's own error").kind(), count.get()),
+        (ErrorKind::Caller, 1)
+    );
     assert!(pool.query("select 1", &[]).is_ok());
 }

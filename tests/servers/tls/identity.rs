@@ -1,5 +1,5 @@
-//! The client shows who it is, and a file that cannot do so is refused with the
-//! command that mends it.
+//! Client certificates, and the errors about unusable files with the
+//! command that fixes them.
 
 use super::{available, fault_of, full, outcome, tls_my_as, tls_pg, tls_pg_as};
 use poolwarden::{ClientIdentity, ConnectFault, Encryption, MySql, Postgres, SslMode, Tls};
@@ -19,19 +19,19 @@ fn archive(passphrase: &str) -> ClientIdentity {
 }
 
 #[test]
-fn postgres_knows_a_client_by_its_certificate_in_pem_and_in_pkcs12() {
+fn postgres_accepts_a_client_certificate_in_pem_and_in_pkcs12() {
     if !available() {
         return;
     }
     let verified = Ok(Encryption::Verified);
     for identity in [pem("client.pem", "client.key"), archive(PASSPHRASE)] {
-        let flavour = tls_pg_as(USER).with_tls(full().identity(identity));
-        assert_eq!(outcome(&flavour), verified);
+        let variant = tls_pg_as(USER).with_tls(full().identity(identity));
+        assert_eq!(outcome(&variant), verified);
     }
     let (fault, text) = fault_of(&tls_pg_as(USER).with_tls(full()));
     assert_eq!(fault, ConnectFault::Authentication, "{text}");
-    let stranger = full().identity(pem("stranger.pem", "stranger.key"));
-    let (fault, text) = fault_of(&tls_pg_as(USER).with_tls(stranger));
+    let untrusted = full().identity(pem("untrusted-client.pem", "untrusted-client.key"));
+    let (fault, text) = fault_of(&tls_pg_as(USER).with_tls(untrusted));
     // With TLS 1.3 the server refuses the certificate after the client's handshake.
     assert!(
         matches!(fault, ConnectFault::Tls | ConnectFault::Hangup | ConnectFault::Other),
@@ -40,7 +40,7 @@ fn postgres_knows_a_client_by_its_certificate_in_pem_and_in_pkcs12() {
 }
 
 #[test]
-fn mariadb_knows_a_client_by_its_certificate_in_pkcs12() {
+fn mariadb_accepts_a_client_certificate_in_pkcs12() {
     if !available() {
         return;
     }
@@ -51,7 +51,7 @@ fn mariadb_knows_a_client_by_its_certificate_in_pkcs12() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_refused_at_build_with_what_mends_it() {
+fn an_unusable_identity_file_is_refused_at_build_with_the_command_that_fixes_it() {
     if !available() {
         return;
     }
@@ -60,29 +60,29 @@ fn a_file_that_cannot_be_used_is_refused_at_build_with_what_mends_it() {
     let no_pem = full().root_certificate(certificates::file("client.key"));
     let by_postgres = [
         (full().root_certificate(&missing), "sslrootcert /nowhere/root.pem: No such file"),
-        (no_pem, "no PEM certificate in it"),
+        (no_pem, "no PEM certificate found"),
         (key("client.pkcs1.key"), "a PKCS#1 key"),
         (key("client.ec.key"), "an EC key"),
         (key("client.encrypted.key"), "an encrypted key"),
-        (key("client.pem"), "no PEM key in it"),
-        (full().identity(archive("wrong")), "not its passphrase"),
+        (key("client.pem"), "no PEM key found"),
+        (full().identity(archive("hushhush")), "wrong passphrase"),
     ];
     for (tls, words) in by_postgres {
         let driver = Postgres::new("postgres://u@db.test/d").expect("a driver");
         let text = driver.with_tls(tls).expect_err("it is refused").to_string();
         assert!(text.contains(words), "{words}: {text}");
         let mends =
-            !words.contains("key") || words == "no PEM key in it" || text.contains("openssl pkcs8");
+            !words.contains("key") || words == "no PEM key found" || text.contains("openssl pkcs8");
         assert!(mends, "{text}");
-        assert!(!text.contains("wrong"), "{text}");
+        assert!(!text.contains("hushhush"), "{text}");
     }
     let by_mysql = [
         (full().root_certificate(&missing), "sslrootcert /nowhere/root.pem: No such file"),
         (
             full().identity(pem("client.pem", "client.key")),
-            "sslpkcs12 names; it is made by: openssl pkcs12 -export",
+            "create one with: openssl pkcs12 -export",
         ),
-        (full().identity(archive("wrong")), "not its passphrase"),
+        (full().identity(archive("hushhush")), "wrong passphrase"),
     ];
     for (tls, words) in by_mysql {
         let driver = MySql::new("mysql://u@db.test/d").expect("a driver");
@@ -92,7 +92,7 @@ fn a_file_that_cannot_be_used_is_refused_at_build_with_what_mends_it() {
 }
 
 #[test]
-fn the_command_that_an_error_gives_makes_a_key_that_can_be_used() {
+fn the_command_in_the_error_converts_the_key_to_a_usable_one() {
     if !available() {
         return;
     }
@@ -109,33 +109,34 @@ fn the_command_that_an_error_gives_makes_a_key_that_can_be_used() {
 }
 
 fn put(name: &str, at: &Path) {
-    // Written beside it and moved there, as whoever replaces certificates should.
+    // Written beside it and renamed, as a program that replaces certificates should.
     let beside = at.with_extension("new");
     fs::copy(certificates::file(name), &beside).expect("the folder can be written");
     fs::rename(beside, at).expect("the folder can be written");
 }
 
 #[test]
-fn files_that_are_replaced_are_read_again_and_while_they_are_broken_the_old_ones_serve() {
+fn replaced_tls_files_are_reloaded_and_broken_ones_leave_the_old_ones_in_use() {
     if !available() {
         return;
     }
     let root = certificates::file("rotated.pem");
-    put("stranger-authority.pem", &root);
+    put("untrusted-authority.pem", &root);
     let driver = Postgres::new(&tls_pg().url("postgres", "postgres")).expect("a driver");
     let tls = Tls::new(SslMode::VerifyFull).root_certificate(&root);
     let pool = poolwarden::Pool::builder().max_size(1);
-    let pool = pool.build_lazy(driver.with_tls(tls).expect("it is a certificate")).expect("knobs");
+    let pool =
+        pool.build_lazy(driver.with_tls(tls).expect("it is a certificate")).expect("options");
     let refused = pool.get().map(drop).expect_err("another authority");
     assert_eq!(refused.connect_error().expect("a dial").fault(), ConnectFault::Tls);
     put("authority.pem", &root);
-    // Attempts are spaced: in between, the last failure is the answer.
+    // Attempts are spaced: in between, the pool reports the last failure.
     let again = eventually(Duration::from_secs(5), || pool.get().is_ok());
     assert!(again, "the right authority is read");
     put("client.key", &root);
     pool.retire_all();
     drop(pool.get().expect("the last good one serves"));
-    put("stranger-authority.pem", &root);
+    put("untrusted-authority.pem", &root);
     pool.retire_all();
     assert!(pool.get().is_err(), "a good one again, and another");
 }

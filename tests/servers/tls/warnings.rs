@@ -1,8 +1,8 @@
-//! What can be read or impersonated on the way is said once, and only where there
-//! is a way.
+//! A connection that can be read or impersonated is warned about once, and only on a
+//! network.
 
 use super::{available, tls_my, tls_pg};
-use crate::flavour::{Flavour, My, Pg, fill, fresh_name};
+use crate::variant::{My, Pg, Variant, fill, fresh_name};
 use poolwarden::{Encryption, Pool, SslMode, Tls};
 use std::time::Duration;
 use support::certificates;
@@ -10,14 +10,14 @@ use support::logs::{self, Record};
 use support::wait::eventually;
 use support::{mariadb, postgres as pg};
 
-/// This computer, by an address that is not among the loopback ones.
+/// This computer, by an address outside of the loopback network.
 const HERE: &str = "0.0.0.0";
 
-/// Opens a full pool, twice; returns what was warned of, and the snapshot's word.
-fn told<F: Flavour>(flavour: &F) -> (Vec<Record>, Option<Encryption>) {
+/// Opens a full pool, twice; returns the warnings, and the snapshot's encryption.
+fn reported<F: Variant>(variant: &F) -> (Vec<Record>, Option<Encryption>) {
     let log = logs::mark();
-    let name = fresh_name("told");
-    let pool = Pool::builder().max_size(3).name(&name).build(flavour.driver()).expect("a pool");
+    let name = fresh_name("reported");
+    let pool = Pool::builder().max_size(3).name(&name).build(variant.driver()).expect("a pool");
     fill(&pool);
     pool.retire_all();
     fill(&pool);
@@ -26,8 +26,8 @@ fn told<F: Flavour>(flavour: &F) -> (Vec<Record>, Option<Encryption>) {
     (records, pool.snapshot().encryption)
 }
 
-fn warned<F: Flavour>(flavour: &F, encryption: Encryption, words: &[&str]) {
-    let (records, found) = told(flavour);
+fn warned<F: Variant>(variant: &F, encryption: Encryption, words: &[&str]) {
+    let (records, found) = reported(variant);
     assert_eq!(found, Some(encryption));
     let texts: Vec<_> = records.iter().map(|record| &*record.message).collect();
     assert_eq!(texts.len(), 1, "{texts:#?}");
@@ -36,13 +36,13 @@ fn warned<F: Flavour>(flavour: &F, encryption: Encryption, words: &[&str]) {
     }
 }
 
-fn silent<F: Flavour>(flavour: &F, encryption: Option<Encryption>) {
-    let (records, found) = told(flavour);
+fn without_warning<F: Variant>(variant: &F, encryption: Option<Encryption>) {
+    let (records, found) = reported(variant);
     assert_eq!((found, records.len()), (encryption, 0), "{records:#?}");
 }
 
 #[test]
-fn the_snapshot_tells_of_the_connections_that_are_open() {
+fn the_snapshot_shows_the_encryption_of_the_open_connections() {
     if !available() {
         return;
     }
@@ -63,7 +63,7 @@ fn rooted(mode: SslMode) -> Tls {
 }
 
 #[test]
-fn postgres_away_from_loopback_is_warned_of_once_unless_it_is_verified() {
+fn an_unverified_remote_postgres_is_warned_about_once() {
     if !available() {
         return;
     }
@@ -76,19 +76,22 @@ fn postgres_away_from_loopback_is_warned_of_once_unless_it_is_verified() {
     warned(&plain, Encryption::Plain, &[&place, "(sslmode=disable)", safe]);
     let no_tls = Pg::new(server.url("no_tls", "postgres").replace("127.0.0.1", HERE));
     warned(&no_tls, Encryption::Plain, &[&place, "sslmode=prefer, and TLS", "28000", safe]);
-    silent(&there.clone().with_tls(rooted(SslMode::VerifyFull)), Some(Encryption::Verified));
-    silent(&there.with_tls(rooted(SslMode::VerifyCa)), Some(Encryption::Verified));
+    without_warning(
+        &there.clone().with_tls(rooted(SslMode::VerifyFull)),
+        Some(Encryption::Verified),
+    );
+    without_warning(&there.with_tls(rooted(SslMode::VerifyCa)), Some(Encryption::Verified));
     let near = Pg::new(server.url("postgres", "postgres"));
-    silent(&near, Some(Encryption::Unverified));
-    silent(&near.with_tls(Tls::new(SslMode::Disable)), Some(Encryption::Plain));
-    silent(&Pg::new(server.unix_url("postgres", "postgres")), None);
+    without_warning(&near, Some(Encryption::Unverified));
+    without_warning(&near.with_tls(Tls::new(SslMode::Disable)), Some(Encryption::Plain));
+    without_warning(&Pg::new(server.unix_url("postgres", "postgres")), None);
     let without = pg::shared().fresh_database();
     let without = Pg::new(without.url().replace("127.0.0.1", HERE));
-    warned(&without, Encryption::Plain, &["the server offers no TLS", safe]);
+    warned(&without, Encryption::Plain, &["the server does not support TLS", safe]);
 }
 
 #[test]
-fn mariadb_away_from_loopback_is_warned_of_once_unless_it_is_verified_in_full() {
+fn an_unverified_remote_mariadb_is_warned_about_once() {
     if !available() {
         return;
     }
@@ -101,10 +104,10 @@ fn mariadb_away_from_loopback_is_warned_of_once_unless_it_is_verified_in_full() 
     warned(&plain, Encryption::Plain, &[&place, "(sslmode=disable)", safe]);
     let half = there.clone().with_tls(rooted(SslMode::VerifyCa));
     warned(&half, Encryption::Unverified, &["public authority", safe]);
-    silent(&there.with_tls(rooted(SslMode::VerifyFull)), Some(Encryption::Verified));
-    silent(&My::new(server.url("mysql")), Some(Encryption::Unverified));
-    silent(&My::new(server.unix_url("mysql")), None);
+    without_warning(&there.with_tls(rooted(SslMode::VerifyFull)), Some(Encryption::Verified));
+    without_warning(&My::new(server.url("mysql")), Some(Encryption::Unverified));
+    without_warning(&My::new(server.unix_url("mysql")), None);
     let without = mariadb::shared().fresh_database();
     let without = My::new(without.url().replace("127.0.0.1", HERE));
-    warned(&without, Encryption::Plain, &["TLS could not be had", safe]);
+    warned(&without, Encryption::Plain, &["and TLS failed: ", safe]);
 }

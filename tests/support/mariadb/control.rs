@@ -1,11 +1,11 @@
-//! What the test does to a server through the `mariadb` client, as `root`.
+//! Control of a server through its command-line client, as `root`.
 
 use std::fmt::Display;
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use super::{Database, Server, programs};
+use super::{Database, Product, Server, programs};
 use crate::wait::eventually;
 
 /// A client's connection, as the server's process list shows it.
@@ -13,7 +13,7 @@ use crate::wait::eventually;
 pub struct Process {
     /// The connection's id.
     pub id: u64,
-    /// Who logged in.
+    /// The user.
     pub user: String,
     /// Its default database; empty if none.
     pub db: String,
@@ -30,22 +30,17 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// With the client's words, when a statement fails.
+    /// With the client's message, if a statement fails.
     #[track_caller]
     pub fn sql(&self, text: &str) -> Vec<Vec<String>> {
-        let mut child = self.client().spawn().expect("mariadb starts");
-        let mut input = child.stdin.take().expect("stdin is piped");
-        // When the client cannot connect it may end before it reads; its words tell why.
-        let _ = input.write_all(text.as_bytes());
-        drop(input);
-        let output = child.wait_with_output().expect("mariadb is our child");
+        let output = run(&mut self.client(), text);
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "mariadb failed: {errors}");
+        assert!(output.status.success(), "a statement failed: {errors}");
         rows(&String::from_utf8_lossy(&output.stdout))
     }
 
     fn client(&self) -> Command {
-        let mut client = Command::new(programs::path("mariadb"));
+        let mut client = Command::new(programs::client());
         client.args(["--no-defaults", "--user=root", "--batch", "--skip-column-names"]);
         client.args(["--connect-timeout=20", "--default-character-set=utf8mb4"]);
         client.arg(format!("--socket={}", self.socket().display()));
@@ -70,11 +65,16 @@ impl Server {
     /// Returns the clients' connections, oldest first, without our own as `root`.
     #[track_caller]
     pub fn processlist(&self) -> Vec<Process> {
-        let rows = self.sql(
-            "SELECT id, user, ifnull(db, ''), command, cast(time_ms AS unsigned)
+        // MySQL counts whole seconds.
+        let time = match programs::product() {
+            Product::MariaDb => "time_ms",
+            Product::MySql => "time * 1000",
+        };
+        let rows = self.sql(&format!(
+            "SELECT id, user, ifnull(db, ''), command, cast({time} AS unsigned)
              FROM information_schema.processlist
              WHERE user NOT IN ('root', 'system user', 'event_scheduler') ORDER BY id",
-        );
+        ));
         rows.iter().map(|row| process(row)).collect()
     }
 
@@ -89,26 +89,35 @@ impl Server {
     pub fn kill_all(&self, name: &str) -> usize {
         let doomed = |process: &Process| process.user == name || process.db == name;
         let ids: Vec<u64> = self.processlist().iter().filter(|p| doomed(p)).map(|p| p.id).collect();
-        self.sql(&kill_statements(&ids));
+        self.kill_each(&ids);
         let ended = || self.processlist().iter().all(|process| !ids.contains(&process.id));
         assert!(eventually(Duration::from_secs(10), ended), "a killed connection did not end");
         ids.len()
     }
 
-    /// Kills one connection; that it has ended already is no error.
+    /// Kills one connection; it is no error if it has ended already.
     #[track_caller]
     pub fn kill(&self, id: u64) {
-        self.sql(&kill_statements(&[id]));
+        self.kill_each(&[id]);
+    }
+
+    fn kill_each(&self, ids: &[u64]) {
+        let statements: String = ids.iter().map(|id| format!("KILL {id};\n")).collect();
+        let output = run(self.client().arg("--force"), &statements);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        // Error 1094 is "Unknown thread id": it has ended meanwhile.
+        let failed = |line: &str| line.starts_with("ERROR ") && !line.starts_with("ERROR 1094 ");
+        assert!(!errors.lines().any(failed), "KILL failed: {errors}");
     }
 }
 
-// Error 1094 is "Unknown thread id": it has ended meanwhile.
-fn kill_statements(ids: &[u64]) -> String {
-    let block = |id: &u64| {
-        format!("BEGIN NOT ATOMIC DECLARE CONTINUE HANDLER FOR 1094 BEGIN END; KILL {id}; END//\n")
-    };
-    let blocks: String = ids.iter().map(block).collect();
-    format!("DELIMITER //\n{blocks}")
+fn run(client: &mut Command, text: &str) -> Output {
+    let mut child = client.spawn().expect("the client starts");
+    let mut input = child.stdin.take().expect("stdin is piped");
+    // If the client cannot connect it may end before it reads; its message has the reason.
+    let _ = input.write_all(text.as_bytes());
+    drop(input);
+    child.wait_with_output().expect("the client is our child")
 }
 
 // "mariadb Command-Line Client", --batch: tabs between fields, special characters escaped.
@@ -137,7 +146,7 @@ fn unescape(field: &str) -> String {
 
 fn process(row: &[String]) -> Process {
     let [id, user, db, command, time] = row else {
-        panic!("bug: five columns were asked for, not {row:?}")
+        panic!("bug: the query returns five columns, not {row:?}")
     };
     Process {
         id: id.parse().expect("an id is a number"),

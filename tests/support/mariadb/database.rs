@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Process, Server, tcp_url};
+use super::{Process, Product, Server, programs, sequence, tcp_url};
 
 /// A database of one test, with a user of the same name who may use nothing else.
 ///
@@ -22,6 +22,9 @@ impl<'s> Database<'s> {
              CREATE USER {name}@'%' IDENTIFIED BY 'app', {name}@localhost IDENTIFIED BY 'app';
              GRANT ALL ON {name}.* TO {name}@'%', {name}@localhost;"
         ));
+        if programs::product() == Product::MySql {
+            server.sql(&sequence::views(&name));
+        }
         Database { server, name }
     }
 
@@ -35,7 +38,7 @@ impl<'s> Database<'s> {
         &self.name
     }
 
-    /// Returns the name of its user, whom the URLs log in; the password is `app`.
+    /// Returns the name of its user, which the URLs contain; the password is `app`.
     pub fn user(&self) -> &str {
         &self.name
     }

@@ -1,23 +1,22 @@
-//! The data folder that every server's is a copy of.
+//! The template of every server's data folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
-use super::{Conf, programs};
+use super::{Conf, Product, programs, sequence};
 use crate::scratch;
 
-/// Users that the tests log in as, besides `root` without a password. The server that
-/// fills the folder knows no users until it is told to.
+/// Users that the tests log in as, besides `root` without a password.
 const USERS: &str = "\
-FLUSH PRIVILEGES;
 CREATE USER app@'%' IDENTIFIED BY 'app';
 CREATE USER app@localhost IDENTIFIED BY 'app';
 GRANT ALL ON *.* TO app@'%' WITH GRANT OPTION;
 GRANT ALL ON *.* TO app@localhost WITH GRANT OPTION;
 ";
 
-/// Returns the template's data folder, made by `mariadb-install-db` on the first call.
+/// Returns the template's data folder, made on the first call.
 pub(super) fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(make)
@@ -28,18 +27,30 @@ fn make() -> PathBuf {
     let folder = scratch::folder("my-template", account);
     let data = folder.join("data");
     let users = folder.join("users.sql");
-    fs::write(&users, USERS).expect("the server's folder can be written");
-    let output = account
-        .command(&programs::path("mariadb-install-db"), &folder)
-        // The first argument of all: it counts only there.
-        .args(Conf::defaults(&data))
-        .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
-        .arg(format!("--extra-file={}", users.display()))
-        // A server that starts removes the temporary tables of all others in its folder.
-        .arg(format!("--tmpdir={}", folder.display()))
-        .output()
-        .expect("mariadb-install-db starts");
+    let mut install = account.command(programs::installer(), &folder);
+    // It has to be the first argument.
+    install.args(Conf::defaults(&data));
+    // A server that starts removes the temporary tables of all others in its folder.
+    install.arg(format!("--tmpdir={}", folder.display()));
+    let users_text = match programs::product() {
+        Product::MariaDb => as_mariadb(&mut install, &users),
+        Product::MySql => as_mysql(&mut install, &users),
+    };
+    fs::write(&users, users_text).expect("the server's folder can be written");
+    let output = install.output().expect("the installer starts");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "mariadb-install-db failed: {errors}");
+    assert!(output.status.success(), "making a data folder failed: {errors}");
     data
+}
+
+// The server that fills the folder does not load the users table by default.
+fn as_mariadb(install: &mut Command, users: &Path) -> String {
+    install.args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
+    install.arg(format!("--extra-file={}", users.display()));
+    format!("FLUSH PRIVILEGES;\n{USERS}")
+}
+
+fn as_mysql(install: &mut Command, users: &Path) -> String {
+    install.arg("--initialize-insecure").arg(format!("--init-file={}", users.display()));
+    format!("{USERS}{}", sequence::table())
 }

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use crate::account::Account;
 use crate::certificates::{self, Certificate};
+use crate::language::{self, Language};
 
-/// Quick and quiet, not durable: the data dies with the test.
+/// Fast and quiet, not durable: the data is deleted with the test.
 const DEFAULTS: &str = "
 listen_addresses = '127.0.0.1'
 fsync = off
@@ -33,25 +34,40 @@ local replication all trust
 pub struct Conf {
     settings: String,
     hba: String,
+    pub(super) more_sockets: String,
     tls: Option<Certificate>,
 }
 
 impl Conf {
-    /// Sets one parameter of `postgresql.conf`; the last word on a name counts.
+    /// Sets one parameter of `postgresql.conf`; the last value of a name counts.
     pub fn set(&mut self, name: &str, value: &str) -> &mut Conf {
         let value = value.replace('\'', "''");
         writeln!(self.settings, "{name} = '{value}'").expect("a string can be written");
         self
     }
 
-    /// Adds a line to `pg_hba.conf`, before the rules that trust everybody.
+    /// Sets the language of the server's messages and log; see [`super::translated`].
+    pub fn messages(&mut self, language: Language) -> &mut Conf {
+        // Every server that starts from now on finds it there.
+        language::folder();
+        self.set("lc_messages", &language.locale())
+    }
+
+    /// Adds a folder, or an abstract name such as `@name`, for a unix socket beside the
+    /// server's own.
+    pub fn more_sockets(&mut self, place: &str) -> &mut Conf {
+        self.more_sockets.push_str(&format!(", {place}"));
+        self
+    }
+
+    /// Adds a line to `pg_hba.conf`, before the rules that trust every client.
     pub fn hba(&mut self, line: &str) -> &mut Conf {
         self.hba.push_str(line);
         self.hba.push('\n');
         self
     }
 
-    /// Switches TLS on, with this certificate; clients' of our authority are believed.
+    /// Switches TLS on, with this certificate; client certificates of our authority are trusted.
     pub fn tls(&mut self, certificate: Certificate) -> &mut Conf {
         self.tls = Some(certificate);
         self

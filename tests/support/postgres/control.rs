@@ -1,4 +1,4 @@
-//! What the test does to a server through `psql`, as its superuser.
+//! Control of a server through `psql`, as its superuser.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,10 +10,10 @@ use crate::wait::eventually;
 
 /// Separates fields in psql's output; rows end with a zero byte. Neither is in any text.
 const FIELD_END: char = '\u{1f}';
-/// The name our own connections bear: one of them may still be ending.
+/// The `application_name` of our own connections: one of them may still be ending.
 pub(super) const APPLICATION: &str = "support-control";
 
-/// How long a server may be silent before it is asked again whether it is ready.
+/// The interval between two readiness checks of a server.
 const ANSWER_LIMIT: Duration = Duration::from_millis(300);
 
 /// A client's backend, as `pg_stat_activity` shows it.
@@ -34,7 +34,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// With psql's words, when a statement fails.
+    /// With psql's message, if a statement fails.
     #[track_caller]
     pub fn sql(&self, db: &str, text: &str) -> Vec<Vec<String>> {
         let mut psql = self.psql();
@@ -43,7 +43,7 @@ impl Server {
         let piped = psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().expect("psql starts");
         let mut input = child.stdin.take().expect("stdin is piped");
-        // When psql cannot connect it may end before it reads; its words tell why.
+        // If psql cannot connect it may end before it reads; its message has the reason.
         let _ = input.write_all(text.as_bytes());
         drop(input);
         let output = child.wait_with_output().expect("psql is our child");
@@ -101,15 +101,15 @@ impl Server {
         rows.len()
     }
 
-    /// Returns whether the server lets a client in within `timeout`.
+    /// Returns `true` if the server accepts a client within `timeout`.
     #[must_use]
     pub fn wait_ready(&self, timeout: Duration) -> bool {
-        eventually(timeout, || self.lets_in().unwrap_or(false))
+        eventually(timeout, || self.accepts_client().unwrap_or(false))
     }
 
-    // PostgreSQL docs, "Message Formats": R asks for, or ends, the authentication;
-    // an E in its place is a refusal. X takes leave.
-    fn lets_in(&self) -> io::Result<bool> {
+    // PostgreSQL docs, "Message Formats": R requests, or ends, the authentication;
+    // an E instead is a refusal. X terminates.
+    fn accepts_client(&self) -> io::Result<bool> {
         let socket = self.socket_dir().join(format!(".s.PGSQL.{}", self.port()));
         let mut stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
@@ -130,7 +130,9 @@ fn rows(output: &str) -> Vec<Vec<String>> {
 }
 
 fn backend(row: &[String]) -> Backend {
-    let [pid, age, state] = row else { panic!("bug: three columns were asked for, not {row:?}") };
+    let [pid, age, state] = row else {
+        panic!("bug: the query returns three columns, not {row:?}")
+    };
     let age: f64 = age.parse().expect("an age is a number");
     Backend {
         pid: pid.parse().expect("a pid is a number"),

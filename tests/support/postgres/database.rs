@@ -7,7 +7,7 @@ use super::{Backend, Server};
 
 /// A database of one test, with an owner of the same name who is no superuser.
 ///
-/// It stays until the server goes: a test need not wait for its connections' ends.
+/// It stays until the server is removed: a test need not wait for its connections to end.
 #[derive(Clone, Debug)]
 pub struct Database<'s> {
     server: &'s Server,
@@ -34,7 +34,7 @@ impl<'s> Database<'s> {
         &self.name
     }
 
-    /// Returns the name of its owner, whom the URLs log in.
+    /// Returns the name of its owner, which the URLs contain.
     pub fn user(&self) -> &str {
         &self.name
     }

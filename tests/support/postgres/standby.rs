@@ -10,11 +10,11 @@ use crate::wait::eventually;
 use crate::{port, scratch};
 
 impl Server {
-    /// Starts a standby that streams from this server: it answers queries, and says
-    /// 25006 to whoever writes.
+    /// Starts a standby that streams from this server: it answers queries, and returns
+    /// 25006 for writes.
     ///
-    /// It is a server as any other, with a port of its own. It lives on when its
-    /// primary stops, and is taken into service by [`Server::promote`].
+    /// It is a server like any other, with a port of its own. It keeps running when its
+    /// primary stops, and [`Server::promote`] makes it a primary.
     ///
     /// # Blocking
     ///
@@ -37,29 +37,29 @@ impl Server {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "pg_basebackup failed: {errors}");
         let daemon = Daemon::new(&folder, account, Signal::SIGQUIT);
-        let standby = Server { daemon, folder, port: port::unused() };
+        let standby = Server { daemon, folder, port: port::unused(), more_sockets: String::new() };
         standby.launch();
         let accepts = standby.accepts_within(START_LIMIT);
         assert!(accepts, "the standby did not start:\n{}", standby.log_text());
         standby
     }
 
-    /// Makes a primary of this standby. Waits until it takes writes.
+    /// Promotes this standby to a primary. Waits until it accepts writes.
     ///
     /// Its clients stay connected, and may write from then on.
     #[track_caller]
     pub fn promote(&self) {
         let limit = START_LIMIT.as_secs();
         let done = self.sql("postgres", &format!("SELECT pg_promote(true, {limit})"));
-        assert_eq!(done, [["t"]], "no promotion:\n{}", self.log_text());
+        assert_eq!(done, [["t"]], "the promotion failed:\n{}", self.log_text());
     }
 
-    /// Returns whether this standby has caught up with what its primary has written so
+    /// Returns `true` if this standby has replayed what its primary has written so
     /// far, within `timeout`.
     #[must_use]
     #[track_caller]
     pub fn catches_up(&self, primary: &Server, timeout: Duration) -> bool {
-        // Commits are not flushed here: the end of what was inserted is what counts.
+        // Commits are not flushed here: the insert position is what counts.
         let written = &primary.sql("postgres", "SELECT pg_current_wal_insert_lsn()")[0][0];
         let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");
         eventually(timeout, || self.sql("postgres", &replayed) == [["t"]])

@@ -1,4 +1,4 @@
-//! The data folder that every server's is a copy of.
+//! The template of every server's data folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

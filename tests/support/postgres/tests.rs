@@ -1,4 +1,6 @@
 use super::*;
+use crate::language::Language;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Stdio};
 use std::time::Instant;
 
@@ -18,19 +20,19 @@ fn client(server: &Server, name: &str) -> Child {
 }
 
 #[test]
-fn rows_come_back_as_they_are() {
+fn rows_are_returned_unchanged() {
     crate::require!(postgres);
     let rows = shared().sql("postgres", "SELECT 'a|b', E'two\\nlines', NULL; SELECT 1; SELECT 2");
     assert_eq!(rows, [vec!["a|b", "two\nlines", ""], vec!["1"], vec!["2"]]);
 }
 
 #[test]
-fn a_failed_statement_panics_with_the_servers_words() {
+fn a_failed_statement_panics_with_the_servers_message() {
     crate::require!(postgres);
-    let failed = std::panic::catch_unwind(|| shared().sql("postgres", "SELECT nosuch"));
-    let words = failed.expect_err("it must panic");
-    let words = words.downcast_ref::<String>().expect("the message is formatted");
-    assert!(words.contains("column \"nosuch\" does not exist"), "{words}");
+    let failed = catch_unwind(|| shared().sql("postgres", "SELECT nosuch"));
+    let message = failed.expect_err("it must panic");
+    let message = message.downcast_ref::<String>().expect("the message is formatted");
+    assert!(message.contains("column \"nosuch\" does not exist"), "{message}");
 }
 
 #[test]
@@ -48,7 +50,7 @@ fn settings_and_access_rules_are_taken() {
 }
 
 #[test]
-fn every_way_to_stop_lets_the_server_start_again_with_its_data() {
+fn after_every_kind_of_stop_the_server_restarts_with_its_data() {
     crate::require!(postgres);
     let server = Server::start();
     let port = server.port();
@@ -78,7 +80,7 @@ fn a_smart_stop_waits_for_the_last_client() {
 }
 
 #[test]
-fn a_frozen_server_answers_nobody_until_thawed() {
+fn a_frozen_server_answers_no_client_until_thawed() {
     crate::require!(postgres);
     let server = Server::start();
     server.freeze();
@@ -87,7 +89,7 @@ fn a_frozen_server_answers_nobody_until_thawed() {
     assert!(server.wait_ready(SOON));
     server.freeze_postmaster_only();
     assert!(!server.wait_ready(Duration::ZERO));
-    // The drop must manage a frozen server too.
+    // The drop must handle a frozen server too.
 }
 
 #[test]
@@ -123,6 +125,29 @@ fn each_test_has_a_database_of_its_own() {
     assert_eq!(shared().sql("named \"so\"", "SELECT 1"), [["1"]]);
 }
 
+/// The key and the id of a segment of shared memory.
+///
+/// Both together: another server's segment may get one of them later on.
+type Segment = (i32, i32);
+
+/// Reads a key and an id, whether they were written with a sign or without.
+fn segment_in(line: &str) -> Option<Segment> {
+    let mut numbers = line.split_whitespace().map_while(|word| word.parse::<i128>().ok());
+    Some((numbers.next()? as i32, numbers.next()? as i32))
+}
+
+fn segment_of(server: &Server) -> Segment {
+    // PostgreSQL 15, miscadmin.h: line 7 of postmaster.pid.
+    let lock = fs::read_to_string(server.lock_file()).expect("the server wrote it");
+    lock.lines().nth(6).and_then(segment_in).expect("a key and an id")
+}
+
+fn segment_exists(segment: Segment) -> bool {
+    // "sysvipc(5)": a line of headings, then a line for each segment.
+    let list = fs::read_to_string("/proc/sysvipc/shm").expect("/proc is mounted");
+    list.lines().filter_map(segment_in).any(|one| one == segment)
+}
+
 #[test]
 fn a_dropped_server_leaves_no_process_folder_or_segment() {
     crate::require!(postgres);
@@ -130,17 +155,14 @@ fn a_dropped_server_leaves_no_process_folder_or_segment() {
         let server = Server::start();
         let (folder, pid) = (server.folder.clone(), server.daemon.pid());
         let children = process::children_of(pid);
-        let lock = fs::read_to_string(server.lock_file()).expect("the server wrote it");
-        let segment = lock.lines().nth(6).expect("line 7").split_whitespace().nth(1);
-        let segment = segment.expect("key and id").to_owned();
+        let segment = segment_of(&server);
+        assert!(segment_exists(segment), "{segment:?} of a running server");
         end(&server);
         drop(server);
         assert!(process::vanished(pid));
         assert!(eventually(SOON, || children.iter().all(|child| process::ended(*child))));
         assert!(!folder.exists());
-        let list = Command::new("ipcs").arg("-m").output().expect("ipcs starts");
-        let list = String::from_utf8_lossy(&list.stdout).into_owned();
-        assert!(!list.split_whitespace().any(|word| word == segment), "{list}");
+        assert!(!segment_exists(segment), "{segment:?} was left behind");
     }
 }
 
@@ -175,7 +197,7 @@ fn the_driver_stays_behind_a_proxy() {
 
 #[test]
 #[ignore = "a measurement: run it alone, with --nocapture"]
-fn how_long_a_start_takes() {
+fn print_how_long_a_start_takes() {
     crate::require!(postgres);
     let timed = |what: &str, step: &mut dyn FnMut()| {
         let start = Instant::now();
@@ -198,7 +220,7 @@ fn how_long_a_start_takes() {
 }
 
 #[test]
-fn a_standby_follows_refuses_writes_and_takes_them_once_promoted() {
+fn a_standby_replicates_refuses_writes_and_accepts_them_once_promoted() {
     crate::require!(postgres);
     let primary = Server::start();
     let standby = primary.standby();
@@ -206,13 +228,50 @@ fn a_standby_follows_refuses_writes_and_takes_them_once_promoted() {
     assert!(standby.catches_up(&primary, SOON));
     assert_eq!(standby.sql("postgres", "SELECT n FROM t"), [["7"]]);
     let written = || standby.sql("postgres", "INSERT INTO t VALUES (8) RETURNING n");
-    let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(written));
-    let words = refused.expect_err("it must panic");
-    let words = words.downcast_ref::<String>().expect("the message is formatted");
-    assert!(words.contains("read-only transaction"), "{words}");
+    let refused = catch_unwind(AssertUnwindSafe(written));
+    let message = refused.expect_err("it must panic");
+    let message = message.downcast_ref::<String>().expect("the message is formatted");
+    assert!(message.contains("read-only transaction"), "{message}");
     primary.stop_immediate();
     standby.promote();
     assert_eq!(written(), [["8"]]);
     standby.restart_fast();
     assert_eq!(standby.sql("postgres", "SELECT n FROM t ORDER BY n"), [["7"], ["8"]]);
+}
+
+#[test]
+fn the_version_and_its_tls_match_the_servers_answer() {
+    crate::require!(postgres);
+    let number = &shared().sql("postgres", "SHOW server_version_num")[0][0];
+    assert_eq!(number.parse::<u32>().map(|number| number / 10_000), Ok(version()));
+    let start = || {
+        Server::with(|conf| {
+            conf.tls(Certificate::Valid);
+        })
+    };
+    let started = catch_unwind(start);
+    let on = started.map(|server| server.sql("postgres", "SHOW ssl"));
+    assert_eq!(on.is_ok_and(|on| on == [["on"]]), programs::built_with_tls());
+}
+
+#[test]
+fn a_server_with_german_or_russian_messages_is_still_managed() {
+    crate::require!(postgres, translated);
+    for (language, words) in [
+        (Language::German, "FEHLER:  Spalte »nosuch« existiert nicht"),
+        (Language::Russian, "ОШИБКА:  столбец \"nosuch\" не существует"),
+    ] {
+        let server = Server::with(|conf| {
+            conf.messages(language);
+        });
+        let ask = || server.sql("postgres", "SELECT nosuch");
+        let failed = catch_unwind(AssertUnwindSafe(ask));
+        let said = failed.expect_err("it must panic");
+        let said = said.downcast_ref::<String>().expect("the message is formatted");
+        assert!(said.contains(words), "{language:?}: {said}");
+        assert!(server.log_text().contains(words), "its log is in that language too");
+        server.stop_smart();
+        assert!(server.wait_stopped(SOON));
+        server.start_again();
+    }
 }

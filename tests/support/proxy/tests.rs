@@ -18,11 +18,11 @@ fn echo() -> Script {
     })
 }
 
-/// A proxy in front of `upstream`, and a client that has had one answer through it.
+/// Returns a proxy in front of `upstream`, and a client that got one answer through it.
 fn connected(upstream: &Script) -> (Proxy, TcpStream) {
     let proxy = Proxy::start(upstream.addr());
     let mut client = connect(&proxy);
-    assert_eq!(ask(&mut client, b"hello"), b"hello");
+    assert_eq!(exchange(&mut client, b"hello"), b"hello");
     (proxy, client)
 }
 
@@ -32,14 +32,14 @@ fn connect(proxy: &Proxy) -> TcpStream {
     client
 }
 
-fn ask(client: &mut TcpStream, words: &[u8]) -> Vec<u8> {
-    client.write_all(words).expect("the proxy reads");
-    let mut answer = vec![0; words.len()];
+fn exchange(client: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
+    client.write_all(bytes).expect("the proxy reads");
+    let mut answer = vec![0; bytes.len()];
     client.read_exact(&mut answer).expect("the upstream answers");
     answer
 }
 
-/// What a peek says without waiting: the count, or the kind of the error.
+/// Returns the result of a non-blocking peek: the count, or the kind of the error.
 fn peek(client: &TcpStream) -> Result<usize, ErrorKind> {
     client.set_nonblocking(true).expect("a socket can be made non-blocking");
     let peeked = SockRef::from(client).peek(&mut [MaybeUninit::uninit(); 64]);
@@ -64,36 +64,36 @@ fn it_forwards_both_ways_and_counts() {
 }
 
 #[test]
-fn an_end_of_the_upstream_reaches_the_client_and_that_of_the_client_the_upstream() {
+fn a_fin_of_the_upstream_reaches_the_client_and_one_of_the_client_the_upstream() {
     let upstream = script::serve(|mut stream| stream.write_all(b"bye").expect("it reads"));
     let proxy = Proxy::start(upstream.addr());
-    let mut heard = String::new();
+    let mut received = String::new();
     let mut client = connect(&proxy);
-    client.read_to_string(&mut heard).expect("a FIN follows");
-    assert_eq!((heard.as_str(), proxy.live()), ("bye", 1));
+    client.read_to_string(&mut received).expect("a FIN follows");
+    assert_eq!((received.as_str(), proxy.live()), ("bye", 1));
     drop(client);
     assert!(eventually(SOON, || proxy.live() == 0));
 }
 
 #[test]
-fn a_refusing_proxy_opens_again_on_the_same_port() {
+fn a_refusing_proxy_listens_again_on_the_same_port() {
     let upstream = echo();
     let (proxy, mut client) = connected(&upstream);
     for _ in 0..3 {
         proxy.set_mode(Mode::Refuse);
-        let refused = TcpStream::connect(proxy.addr()).expect_err("nobody listens");
+        let refused = TcpStream::connect(proxy.addr()).expect_err("the connect is refused");
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-        assert_eq!(ask(&mut client, b"still"), b"still");
+        assert_eq!(exchange(&mut client, b"still"), b"still");
         proxy.set_mode(Mode::Pass);
-        assert_eq!(ask(&mut connect(&proxy), b"again"), b"again");
+        assert_eq!(exchange(&mut connect(&proxy), b"again"), b"again");
     }
 }
 
 #[test]
-fn a_deaf_proxy_accepts_and_never_answers() {
+fn an_unresponsive_proxy_accepts_and_never_answers() {
     let upstream = echo();
     let proxy = Proxy::start(upstream.addr());
-    proxy.set_mode(Mode::Deaf);
+    proxy.set_mode(Mode::Unresponsive);
     let mut client = connect(&proxy);
     client.write_all(&[0; 1_000_000]).expect("it reads everything");
     client.set_read_timeout(Some(SHORT)).expect("no zero timeout");
@@ -118,8 +118,8 @@ fn a_full_backlog_leaves_a_connect_unanswered_until_the_mode_changes() {
     let waiting = thread::spawn(move || TcpStream::connect_timeout(&addr, SOON));
     thread::sleep(SHORT);
     proxy.set_mode(Mode::Pass);
-    let mut client = waiting.join().expect("no panic").expect("let in at the next try");
-    assert_eq!(ask(&mut client, b"late"), b"late");
+    let mut client = waiting.join().expect("no panic").expect("accepted at the next SYN");
+    assert_eq!(exchange(&mut client, b"late"), b"late");
     assert_eq!(proxy.accepted(), 1, "the fillers do not count");
 }
 
@@ -140,17 +140,17 @@ fn a_stalled_connection_holds_everything_until_it_passes() {
     proxy.apply(&Fault::Stall);
     client.write_all(b"unread").expect("the kernel takes it");
     drop(client);
-    assert!(eventually(SOON, || proxy.live() == 0), "a close is seen while stalled");
+    assert!(eventually(SOON, || proxy.live() == 0), "a close is status while stalled");
 }
 
 #[test]
-fn the_client_sees_each_end_at_once() {
+fn the_client_sees_each_close_immediately() {
     let upstream = echo();
-    for (fault, seen) in [
+    for (fault, status) in [
         (Fault::Fin, Ok(0)),
         (Fault::HalfClose, Ok(0)),
         (Fault::Rst, Err(ErrorKind::ConnectionReset)),
-        (Fault::CutAfter(0), Ok(0)),
+        (Fault::CloseAfter(0), Ok(0)),
     ] {
         for stalled in [false, true] {
             let (proxy, mut client) = connected(&upstream);
@@ -159,7 +159,7 @@ fn the_client_sees_each_end_at_once() {
                 client.write_all(b"unread").expect("the kernel takes it");
             }
             assert_eq!(proxy.apply(&fault), 1);
-            assert_eq!(peek(&client), seen, "{fault:?}, stalled {stalled}");
+            assert_eq!(peek(&client), status, "{fault:?}, stalled {stalled}");
             let open = usize::from(fault == Fault::HalfClose);
             assert_eq!(proxy.live(), open, "{fault:?}, stalled {stalled}");
             assert_eq!(proxy.apply(&Fault::Pass), open);
@@ -168,39 +168,39 @@ fn the_client_sees_each_end_at_once() {
 }
 
 #[test]
-fn bytes_are_cut_delayed_and_dripped_towards_the_client() {
+fn bytes_to_the_client_are_cut_off_delayed_and_throttled() {
     let upstream = echo();
     let (proxy, mut client) = connected(&upstream);
     proxy.apply(&Fault::Delay(SHORT));
     let start = Instant::now();
-    assert_eq!(ask(&mut client, b"slow"), b"slow");
+    assert_eq!(exchange(&mut client, b"slow"), b"slow");
     assert!(start.elapsed() >= SHORT);
     proxy.apply(&Fault::Pass);
-    proxy.apply(&Fault::Drip { bytes: 2, every: SHORT });
+    proxy.apply(&Fault::Throttle { bytes: 2, every: SHORT });
     let start = Instant::now();
-    assert_eq!(ask(&mut client, b"drip"), b"drip");
+    assert_eq!(exchange(&mut client, b"throttle"), b"throttle");
     assert!(start.elapsed() >= SHORT);
     proxy.apply(&Fault::Pass);
-    proxy.apply(&Fault::CutAfter(3));
+    proxy.apply(&Fault::CloseAfter(3));
     client.write_all(b"abcdef").expect("the proxy reads");
-    let mut heard = Vec::new();
-    client.read_to_end(&mut heard).expect("a FIN follows");
-    assert_eq!(heard, b"abc");
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).expect("a FIN follows");
+    assert_eq!(received, b"abc");
 }
 
 #[test]
 fn a_mode_can_give_new_connections_a_fault_and_one_old_connection_another() {
     let upstream = echo();
     let (proxy, mut client) = connected(&upstream);
-    proxy.set_mode(Mode::With(Fault::CutAfter(2)));
+    proxy.set_mode(Mode::With(Fault::CloseAfter(2)));
     let mut cut = connect(&proxy);
     cut.write_all(b"abc").expect("the proxy reads");
-    let mut heard = Vec::new();
-    cut.read_to_end(&mut heard).expect("a FIN follows");
-    assert_eq!(heard, b"ab");
+    let mut received = Vec::new();
+    cut.read_to_end(&mut received).expect("a FIN follows");
+    assert_eq!(received, b"ab");
     assert!(!proxy.apply_to(1, &Fault::Rst), "it has ended");
     assert!(!proxy.apply_to(2, &Fault::Rst), "there is none");
-    assert_eq!(ask(&mut client, b"well"), b"well");
+    assert_eq!(exchange(&mut client, b"well"), b"well");
     assert!(proxy.apply_to(0, &Fault::Rst));
     assert_eq!(peek(&client), Err(ErrorKind::ConnectionReset));
 }
@@ -228,7 +228,7 @@ fn without_an_upstream_it_accepts_and_closes() {
 }
 
 #[test]
-fn its_threads_end_with_it_even_when_the_peers_do_not() {
+fn its_threads_end_with_it_even_if_the_peers_stay() {
     let upstream = script::serve(|mut stream| drop(stream.read(&mut [0; 64])));
     let proxy = Proxy::start(upstream.addr());
     let clients = [connect(&proxy), connect(&proxy)];
@@ -241,24 +241,26 @@ fn its_threads_end_with_it_even_when_the_peers_do_not() {
 }
 
 #[test]
-fn what_is_held_is_counted_and_goes_on_its_way_or_is_cut_in_half() {
+fn held_bytes_are_counted_and_forwarded_or_truncated() {
     let upstream = echo();
     let (proxy, mut client) = connected(&upstream);
-    assert!(proxy.apply_to(0, &Fault::Hold(Way::Down)));
+    assert!(proxy.apply_to(0, &Fault::Hold(Direction::ToClient)));
     client.write_all(b"1234").expect("the proxy reads");
     assert!(eventually(SOON, || proxy.held(0) == 4));
     assert_eq!(peek(&client), Err(ErrorKind::WouldBlock));
     assert!(proxy.apply_to(0, &Fault::Pass));
-    assert_eq!(ask(&mut client, b""), b"");
+    assert_eq!(exchange(&mut client, b""), b"");
     client.read_exact(&mut [0; 4]).expect("what was held");
-    assert!(proxy.apply_to(0, &Fault::Hold(Way::Up)));
+    assert!(proxy.apply_to(0, &Fault::Hold(Direction::ToServer)));
     client.write_all(b"56").expect("the proxy reads");
     assert!(eventually(SOON, || proxy.held(0) == 2));
     let (late, began) = (Duration::from_millis(60), Instant::now());
     assert!(proxy.apply_to(0, &Fault::Delay(late)));
     client.read_exact(&mut [0; 2]).expect("what was held");
     assert!(began.elapsed() >= late);
-    assert!(proxy.apply_to(0, &Fault::Pass) && proxy.apply_to(0, &Fault::Hold(Way::Down)));
+    assert!(
+        proxy.apply_to(0, &Fault::Pass) && proxy.apply_to(0, &Fault::Hold(Direction::ToClient))
+    );
     client.write_all(b"half").expect("the proxy reads");
     assert!(eventually(SOON, || proxy.held(0) == 4));
     assert!(proxy.apply_to(0, &Fault::Truncate(Vec::new())));

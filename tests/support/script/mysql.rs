@@ -1,8 +1,8 @@
 //! A fake MySQL server: enough of the protocol for the `mysql` driver.
 //!
-//! It lets every password in, answers a one-value `SELECT` from what it knows
-//! and everything else with OK. Its use is what no MariaDB server does: ERR 4031
-//! in front of the FIN, as MySQL 8.0.24 and later end an idle connection; answers
+//! It accepts every password, answers a `SELECT` of one value from its variables
+//! and everything else with OK; it is never inside a transaction. It does what no MariaDB server does: ERR 4031
+//! in front of the FIN, as MySQL 8.0.24 and later close an idle connection; answers
 //! that come one request late; and a proxy's refusal of several statements in one text.
 
 mod packet;
@@ -20,7 +20,12 @@ const COM_QUIT: u8 = 0x01;
 const COM_QUERY: u8 = 0x03;
 const COM_STMT_PREPARE: u8 = 0x16;
 
-/// A whole OK packet with sequence id 1, as a peer's stray answer would be.
+// MySQL documentation, "Server Error Message Reference": ER_UNKNOWN_ERROR and
+// ER_SP_DOES_NOT_EXIST.
+const UNKNOWN: u16 = 1105;
+const NO_SUCH_SAVEPOINT: u16 = 1305;
+
+/// A whole OK packet with sequence id 1, as an unexpected answer would be.
 pub const STRAY_OK: [u8; 11] = [7, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0];
 
 /// A scripted MySQL server on a free odd loopback port.
@@ -39,7 +44,7 @@ struct State {
     statements: Vec<String>,
     /// Connections whose answers come one request late.
     late: HashSet<u32>,
-    takes_one_at_a_time: bool,
+    refuses_multi_statements: bool,
 }
 
 impl FakeMysql {
@@ -54,11 +59,11 @@ impl FakeMysql {
             variables,
             statements: Vec::new(),
             late: HashSet::new(),
-            takes_one_at_a_time: false,
+            refuses_multi_statements: false,
         };
         let state = Arc::new(Mutex::new(state));
         let theirs = Arc::clone(&state);
-        // A connection that breaks is the end of its script and no error.
+        // A broken connection ends its script and is no error.
         let script = serve(move |stream| drop(converse(&theirs, stream)));
         FakeMysql { script, state }
     }
@@ -88,25 +93,26 @@ impl FakeMysql {
         lock(&self.state).statements.clone()
     }
 
-    /// Sets what `SELECT @@name` answers, also with `global.` or `session.` before the name.
+    /// Sets what `SELECT @@name` answers, also with `global.` or `session.` before the name;
+    /// `version` is the one that the server names to new clients.
     pub fn set_variable(&self, name: &str, value: &str) {
         lock(&self.state).variables.insert(name.to_lowercase(), value.to_owned());
     }
 
-    /// Answers from now on one request late on all connections that are open now:
-    /// the next request is answered by [`STRAY_OK`], each later one by what the one
-    /// before it should have got.
-    pub fn fall_behind(&self) {
+    /// Answers one request late from now on, on all connections that are open now:
+    /// the next request is answered by [`STRAY_OK`], each later one by the answer to the one
+    /// before it.
+    pub fn answer_one_request_late(&self) {
         let mut state = lock(&self.state);
         state.late = state.open.keys().copied().collect();
     }
 
-    /// Refuses from now on several statements in one text, as a proxy may.
-    pub fn take_one_statement_at_a_time(&self) {
-        lock(&self.state).takes_one_at_a_time = true;
+    /// Refuses several statements in one text from now on, as a proxy may.
+    pub fn refuse_multi_statements(&self) {
+        lock(&self.state).refuses_multi_statements = true;
     }
 
-    /// Ends every connection as MySQL 8 ends an idle one: ERR 4031, then FIN.
+    /// Closes every connection as MySQL 8 closes an idle one: ERR 4031, then FIN.
     pub fn time_out_clients(&self) {
         self.inject(&packet::inactivity());
         self.close_clients();
@@ -115,7 +121,7 @@ impl FakeMysql {
     /// Writes `bytes` to every connection, such as [`STRAY_OK`].
     pub fn inject(&self, bytes: &[u8]) {
         for mut stream in lock(&self.state).open.values() {
-            // A client that has gone meanwhile hears nothing.
+            // A client that has closed meanwhile gets nothing.
             let _ = stream.write_all(bytes);
         }
     }
@@ -141,7 +147,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 fn converse(state: &Mutex<State>, mut stream: TcpStream) -> io::Result<()> {
     let id = admit(state, &stream)?;
-    let ended = greet(&mut stream, id).and_then(|()| answer_all(state, &mut stream, id));
+    let ended = greet(state, &mut stream, id).and_then(|()| answer_all(state, &mut stream, id));
     lock(state).open.remove(&id);
     ended
 }
@@ -156,8 +162,10 @@ fn admit(state: &Mutex<State>, stream: &TcpStream) -> io::Result<u32> {
     Ok(id)
 }
 
-fn greet(stream: &mut TcpStream, id: u32) -> io::Result<()> {
-    stream.write_all(&packet::greeting(id))?;
+fn greet(state: &Mutex<State>, stream: &mut TcpStream, id: u32) -> io::Result<()> {
+    let version = lock(state).variables.get("version").cloned();
+    let version = version.as_deref().unwrap_or("8.0.36-fake");
+    stream.write_all(&packet::greeting(id, version))?;
     let (sequence, _user_and_password) = packet::read(stream)?;
     stream.write_all(&Answer::Ok.packets(sequence.wrapping_add(1)))
 }
@@ -169,7 +177,9 @@ fn answer_all(state: &Mutex<State>, stream: &mut TcpStream, id: u32) -> io::Resu
         let answer = match command.split_first() {
             None | Some((&COM_QUIT, _)) => return Ok(()),
             Some((&COM_QUERY, text)) => answer_query(state, &String::from_utf8_lossy(text)),
-            Some((&COM_STMT_PREPARE, _)) => Answer::Error("the fake server prepares nothing"),
+            Some((&COM_STMT_PREPARE, _)) => {
+                Answer::Error(UNKNOWN, "the fake server prepares nothing")
+            }
             Some(_) => Answer::Ok,
         };
         let mut answer = answer.packets(sequence.wrapping_add(1));
@@ -184,21 +194,24 @@ fn answer_query(state: &Mutex<State>, text: &str) -> Answer {
     let mut state = lock(state);
     state.statements.push(text.to_owned());
     let answers: Vec<Answer> = text.split(';').map(|one| answer_one(&state, one)).collect();
-    if state.takes_one_at_a_time && answers.len() > 1 {
-        return Answer::Error("one statement at a time");
+    if state.refuses_multi_statements && answers.len() > 1 {
+        return Answer::Error(UNKNOWN, "one statement at a time");
     }
     Answer::All(answers)
 }
 
 fn answer_one(state: &State, text: &str) -> Answer {
     let lower = text.trim().to_lowercase();
+    if lower.starts_with("release savepoint") {
+        return Answer::Error(NO_SUCH_SAVEPOINT, "SAVEPOINT does not exist");
+    }
     let Some(wanted) = lower.strip_prefix("select ") else {
         return Answer::Ok;
     };
     let values = wanted.split(',').map(|expression| value(&state.variables, expression.trim()));
     match values.collect() {
         Some(values) => Answer::Row(values),
-        None => Answer::Error("the fake server does not know this value"),
+        None => Answer::Error(UNKNOWN, "the fake server does not know this value"),
     }
 }
 
@@ -208,7 +221,9 @@ fn value(variables: &HashMap<String, String>, expression: &str) -> Option<String
     }
     let name = expression.strip_prefix("@@")?;
     let name = name.strip_prefix("global.").or(name.strip_prefix("session.")).unwrap_or(name);
-    variables.get(name).cloned()
+    // The roles of a new session, which a reset restores.
+    let default = (name == "activate_all_roles_on_login").then(|| "0".to_owned());
+    variables.get(name).cloned().or(default)
 }
 
 #[cfg(all(test, feature = "mysql"))]
@@ -223,7 +238,7 @@ mod tests {
 
     fn connect(server: &FakeMysql) -> Conn {
         let opts = Opts::from_url(&server.url()).expect("the URL is valid");
-        Conn::new(opts).expect("the driver believes the fake server")
+        Conn::new(opts).expect("the driver accepts the fake server")
     }
 
     #[test]
@@ -247,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_driver_calls_a_timed_out_connection_out_of_sync() {
+    fn the_driver_reports_a_timed_out_connection_as_out_of_sync() {
         let server = FakeMysql::start();
         let mut conn = connect(&server);
         server.time_out_clients();
@@ -258,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stray_answer_shifts_all_that_follow() {
+    fn an_unexpected_answer_shifts_all_later_answers() {
         let server = FakeMysql::start();
         let mut conn = connect(&server);
         server.inject(&STRAY_OK);

@@ -1,6 +1,6 @@
 //! The scripted driver as an r2d2 manager, as diesel's or memcache's would be.
 
-use super::{Act, At, Conn, Fake, Script, Scripted, Wire};
+use super::{Act, At, Conn, Fake, Script, Scripted, Transport};
 use poolwarden::Foreign;
 use std::fmt;
 
@@ -9,7 +9,7 @@ pub struct FakeManager {
     script: Script,
 }
 
-/// What this manager's methods fail with.
+/// The error of this manager's methods.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ManagerError;
 
@@ -29,7 +29,7 @@ impl Scripted for Foreign<FakeManager> {
 
 impl FakeManager {
     pub fn new() -> (FakeManager, Script) {
-        let (_, script) = Fake::new(Wire::Hidden);
+        let (_, script) = Fake::new(Transport::Hidden);
         (FakeManager { script: script.clone() }, script)
     }
 
@@ -47,7 +47,7 @@ impl r2d2::ManageConnection for FakeManager {
 
     fn connect(&self) -> Result<Conn, ManagerError> {
         self.act(At::Connect)?;
-        Ok(Conn::behind(&self.script, Wire::Hidden))
+        Ok(Conn::behind(&self.script, Transport::Hidden))
     }
 
     fn is_valid(&self, _: &mut Conn) -> Result<(), ManagerError> {

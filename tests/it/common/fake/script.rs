@@ -1,10 +1,11 @@
-//! What the scripted driver does at each of its methods, and what it was asked.
+//! The script: what each method of the driver does, and how often it was called.
 
 use super::server::Server;
 use crate::common::gate::Gate;
 use poolwarden::{BoxError, ConnectFault};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,42 +15,57 @@ use std::time::{Duration, Instant};
 pub enum At {
     Connect,
     Ping,
-    Link,
+    SocketAccess,
     IsBroken,
-    Leftovers,
+    SessionState,
     Reset,
     Drop,
     Label,
     MayBlock,
-    Words,
+    Usable,
+    /// A fault is the answer that the server takes no writes.
+    IsWritable,
+    ServerMessage,
     Unsolicited,
+    Limits,
+    /// Only after [`Script::set_cancellable`].
+    Cancel,
 }
 
-/// What a method comes to.
+/// The outcome of a method.
 #[derive(Clone, Debug)]
 pub enum Act {
     Pass,
-    /// An error; of this class if it is a connect.
+    /// An error; with this fault if it is a connect.
     Fault(ConnectFault),
     /// An error whose text panics.
-    Unreadable,
+    Unprintable,
     Panic,
     /// Waits until the gate opens, then passes.
     Hang(Gate),
     Sleep(Duration),
-    /// A ping that is answered, and then takes this long to come back.
-    Dawdle(Duration),
-    /// A drop that says goodbye and waits until the server has closed.
-    Farewell,
+    /// A ping that gets its reply, and then takes this long to return.
+    ReturnLate(Duration),
+    /// A reset that gets its reply, whereupon the server freezes; it returns when the
+    /// pool has shut the socket down.
+    FreezeAfterReply,
+    /// A connect that names its socket afterwards only.
+    SkipWatch,
+    /// A drop that sends a terminate message and waits until the server has closed.
+    GracefulClose,
 }
 
 impl Act {
-    /// Does it, wherever nothing special is asked for.
+    /// Plays the action where the method needs no special handling of it.
     pub(super) fn play(self) -> Result<(), BoxError> {
         match self {
-            Act::Pass | Act::Farewell | Act::Dawdle(_) => Ok(()),
+            Act::Pass
+            | Act::GracefulClose
+            | Act::ReturnLate(_)
+            | Act::SkipWatch
+            | Act::FreezeAfterReply => Ok(()),
             Act::Fault(fault) => Err(format!("a scripted fault: {fault:?}").into()),
-            Act::Unreadable => Err(super::Unreadable.into()),
+            Act::Unprintable => Err(super::Unprintable.into()),
             Act::Panic => panic!("scripted: the driver panics"),
             Act::Hang(gate) => {
                 gate.pass();
@@ -71,15 +87,16 @@ struct Shared {
     server: Server,
     lines: Mutex<HashMap<At, Line>>,
     password: Mutex<String>,
+    cancellable: AtomicBool,
 }
 
-/// What is to come of one method, and what it was called for so far.
+/// The scripted actions of one method, and its calls so far.
 #[derive(Default)]
 struct Line {
     next: VecDeque<Act>,
     then: Option<Rule>,
     calls: usize,
-    /// When and on which thread; not kept for what is asked all the time.
+    /// When and on which thread; not kept for methods that are called all the time.
     log: Vec<(Instant, String)>,
 }
 
@@ -94,30 +111,31 @@ impl fmt::Debug for Script {
 impl Script {
     pub(super) fn new() -> Script {
         let (lines, password) = (Mutex::default(), Mutex::default());
-        Script(Arc::new(Shared { server: Server::start(), lines, password }))
+        let cancellable = AtomicBool::new(false);
+        Script(Arc::new(Shared { server: Server::start(), lines, password, cancellable }))
     }
 
     pub fn server(&self) -> &Server {
         &self.0.server
     }
 
-    /// The next call comes to this; several in a row are kept in order.
+    /// Sets the action of the next call; several are used in order.
     pub fn once(&self, at: At, act: Act) {
         self.lines().entry(at).or_default().next.push_back(act);
     }
 
-    /// All calls without a line of their own come to this.
+    /// Sets the action of all calls that have none from [`Script::once`].
     pub fn always(&self, at: At, act: Act) {
         self.rule(at, move || act.clone());
     }
 
-    /// A closure decides about all calls without a line of their own.
+    /// Sets a closure that decides the action of those calls.
     pub fn rule(&self, at: At, rule: impl FnMut() -> Act + Send + 'static) {
         self.lines().entry(at).or_default().then = Some(Box::new(rule));
     }
 
-    /// From now on everything works again.
-    pub fn heal(&self) {
+    /// Removes all actions and thaws the server: everything works from now on.
+    pub fn clear(&self) {
         for line in self.lines().values_mut() {
             line.next.clear();
             line.then = None;
@@ -129,14 +147,23 @@ impl Script {
         self.lines().get(&at).map_or(0, |line| line.calls)
     }
 
-    /// When each call began; kept for connects, pings, resets and drops.
+    /// Returns when each call began; kept for connects, pings, resets and drops.
     pub fn times(&self, at: At) -> Vec<Instant> {
         self.log(at, |(when, _)| *when)
     }
 
-    /// On which thread each call ran; kept for connects, pings, resets and drops.
+    /// Returns the thread of each call; kept for connects, pings, resets and drops.
     pub fn threads(&self, at: At) -> Vec<String> {
         self.log(at, |(_, thread)| thread.clone())
+    }
+
+    /// Makes statements cancellable by a request from now on.
+    pub fn set_cancellable(&self) {
+        self.0.cancellable.store(true, Relaxed);
+    }
+
+    pub(super) fn is_cancellable(&self) -> bool {
+        self.0.cancellable.load(Relaxed)
     }
 
     pub fn set_password(&self, password: &str) {
@@ -147,7 +174,7 @@ impl Script {
         self.0.password.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes a call and says what it comes to.
+    /// Records a call and returns its action.
     pub(super) fn act(&self, at: At) -> Act {
         let mut lines = self.lines();
         let line = lines.entry(at).or_default();

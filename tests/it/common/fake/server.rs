@@ -1,6 +1,6 @@
-//! The fake server: one thread that holds the far end of every connection.
+//! The fake server: one thread that holds the server's end of every connection.
 
-use super::Wire;
+use super::Transport;
 use super::session::Session;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Socket, Type};
@@ -14,21 +14,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// The far side of all connections of one scripted driver.
+/// The server's end of all connections of one scripted driver.
 pub struct Server {
     state: Arc<Mutex<State>>,
     waker: UnixStream,
     thread: Option<JoinHandle<()>>,
-    /// One connect at a time, so that both ends of a TCP connection meet.
-    door: Mutex<Option<Socket>>,
+    /// Locked during a connect, so that both ends of a TCP connection belong together.
+    listener: Mutex<Option<Socket>>,
 }
 
-/// How a server may end an idle connection.
+/// How a server may close an idle connection.
 #[derive(Clone, Copy, Debug)]
-pub enum Death {
+pub enum ServerClose {
     Fin,
-    /// As PostgreSQL does it: a message that says why, and a FIN behind it.
-    WordsAndFin,
+    /// As PostgreSQL does it: a message with the reason, and a FIN behind it.
+    MessageAndFin,
     /// TCP only.
     Rst,
 }
@@ -39,30 +39,30 @@ struct State {
     opened: u64,
     most: usize,
     frozen: bool,
-    /// Ends every new session before the driver has come back with it.
+    /// Ends every new session before the driver's connect returns.
     hangs_up: bool,
     ungreeted: Vec<Arc<Session>>,
-    over: bool,
+    stopped: bool,
 }
 
 impl Server {
     pub(super) fn start() -> Server {
-        let (waker, sleeper) = UnixStream::pair().expect("a descriptor is left");
-        waker.set_nonblocking(true).expect("a socket can be told");
-        sleeper.set_nonblocking(true).expect("a socket can be told");
+        let (waker, wake_end) = UnixStream::pair().expect("a descriptor is left");
+        waker.set_nonblocking(true).expect("the option can be set");
+        wake_end.set_nonblocking(true).expect("the option can be set");
         let state = Arc::<Mutex<State>>::default();
         let shared = Arc::clone(&state);
         let named = thread::Builder::new().name("fake-server".into());
-        let thread = named.spawn(move || run(&shared, &sleeper)).expect("a thread is left");
-        Server { state, waker, thread: Some(thread), door: Mutex::new(None) }
+        let thread = named.spawn(move || run(&shared, &wake_end)).expect("a thread is left");
+        Server { state, waker, thread: Some(thread), listener: Mutex::new(None) }
     }
 
-    /// Begins a session; returns its number and the near end of its wire.
-    pub(super) fn accept(&self, wire: Wire) -> (u64, Option<Socket>) {
-        let (near, far) = match wire {
-            Wire::InProcess | Wire::Hidden => (None, None),
-            Wire::Unix => pair(),
-            Wire::Tcp => self.tcp_pair(),
+    /// Begins a session; returns its number and the client's end of its socket.
+    pub(super) fn accept(&self, transport: Transport) -> (u64, Option<Socket>) {
+        let (near, far) = match transport {
+            Transport::InProcess | Transport::Hidden => (None, None),
+            Transport::Unix => pair(),
+            Transport::Tcp => self.tcp_pair(),
         };
         let session = Arc::new(Session::new(far));
         let mut state = lock(&self.state);
@@ -77,41 +77,41 @@ impl Server {
     }
 
     fn tcp_pair(&self) -> (Option<Socket>, Option<Socket>) {
-        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-        let door = door.get_or_insert_with(listener);
+        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        let listener = listener.get_or_insert_with(listen);
         let near = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is left");
-        let address = door.local_addr().expect("a bound socket has an address");
-        near.connect(&address).expect("a listener takes a connect");
-        let far = door.accept().expect("a connect is there to accept").0;
-        far.set_nonblocking(true).expect("a socket can be told");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        near.connect(&address).expect("the listener accepts");
+        let far = listener.accept().expect("a connect is pending").0;
+        far.set_nonblocking(true).expect("the option can be set");
         (Some(near), Some(far))
     }
 
-    /// How many sessions there are now.
+    /// Returns the number of sessions.
     pub fn live(&self) -> usize {
         lock(&self.state).sessions.len()
     }
 
-    /// How many there were at a time, at most.
+    /// Returns the highest number of sessions at a time.
     pub fn most(&self) -> usize {
         lock(&self.state).most
     }
 
-    /// The numbers of the sessions that there are.
+    /// Returns the numbers of the open sessions.
     pub fn numbers(&self) -> Vec<u64> {
         lock(&self.state).sessions.keys().copied().collect()
     }
 
-    /// Ends a session in an orderly way: a FIN. Sent when this returns.
+    /// Ends a session by a FIN, which is sent when this returns.
     #[track_caller]
     pub fn close(&self, number: u64) {
-        let session = self.forget(number).expect("there is such a session");
-        let far = session.far.as_ref().expect("a session on a wire");
-        // The other side may have been first.
+        let session = self.forget(number).expect("the session exists");
+        let far = session.far.as_ref().expect("a session with a socket");
+        // The client may have closed first.
         let _ = far.shutdown(Shutdown::Both);
     }
 
-    /// As `close`, if the session is still there and has a wire.
+    /// As `close`, but only if the session still exists and has a socket.
     pub fn end(&self, number: u64) {
         let mut state = lock(&self.state);
         if state.sessions.get(&number).is_some_and(|session| session.far.is_some()) {
@@ -122,13 +122,13 @@ impl Server {
         }
     }
 
-    /// Ends a session by a RST (TCP only). Sent when this returns.
+    /// Ends a session by a RST (TCP only), which is sent when this returns.
     #[track_caller]
     pub fn reset(&self, number: u64) {
-        let mut session = self.forget(number).expect("there is such a session");
-        let far = session.far.as_ref().expect("a session on a wire");
-        far.set_linger(Some(Duration::ZERO)).expect("a socket can be told");
-        // The thread holds it too for as long as it polls.
+        let mut session = self.forget(number).expect("the session exists");
+        let far = session.far.as_ref().expect("a session with a socket");
+        far.set_linger(Some(Duration::ZERO)).expect("the option can be set");
+        // The server's thread holds it too while it polls.
         while let Err(shared) = Arc::try_unwrap(session) {
             session = shared;
             self.wake();
@@ -136,27 +136,27 @@ impl Server {
         }
     }
 
-    /// Ends a session in one of the ways in which servers do.
+    /// Ends a session in one of the ways of a real server.
     #[track_caller]
-    pub fn kill(&self, number: u64, death: Death) {
-        match death {
-            Death::Fin => self.close(number),
-            Death::WordsAndFin => {
+    pub fn terminate(&self, number: u64, how: ServerClose) {
+        match how {
+            ServerClose::Fin => self.close(number),
+            ServerClose::MessageAndFin => {
                 self.write(number, b"E57P01terminated by order");
                 self.close(number);
             }
-            Death::Rst => self.reset(number),
+            ServerClose::Rst => self.reset(number),
         }
     }
 
-    /// Writes bytes that nobody asked for.
+    /// Writes unsolicited bytes.
     #[track_caller]
     pub fn write(&self, number: u64, bytes: &[u8]) {
         let state = lock(&self.state);
-        state.sessions.get(&number).expect("there is such a session").say(bytes);
+        state.sessions.get(&number).expect("the session exists").send(bytes);
     }
 
-    /// Stops answering anything, the end of a connection included.
+    /// Stops all replies, also the FIN in answer to a FIN.
     pub fn freeze(&self) {
         lock(&self.state).frozen = true;
         self.wake();
@@ -171,13 +171,13 @@ impl Server {
         self.wake();
     }
 
-    /// Answers no ping on the connections that there are now; new ones are fine.
+    /// Stops the replies to pings on the current connections; new ones get them.
     pub fn mute(&self) {
         let state = lock(&self.state);
         state.sessions.values().for_each(|session| session.mute.store(true, Relaxed));
     }
 
-    /// From now on greets every new session and ends it at once.
+    /// Greets every new session from now on and ends it immediately.
     pub fn hang_up(&self) {
         lock(&self.state).hangs_up = true;
     }
@@ -186,21 +186,21 @@ impl Server {
         lock(&self.state).hangs_up
     }
 
-    /// Counts a session off: before its socket closes, so that nobody sees the
-    /// end of it while it is still counted.
+    /// Removes a session from the list: before its socket closes, so that no client
+    /// sees the FIN of a session that still counts.
     pub(super) fn forget(&self, number: u64) -> Option<Arc<Session>> {
         lock(&self.state).sessions.remove(&number)
     }
 
     fn wake(&self) {
-        // A full pipe wakes as well as one more byte would.
+        // If the pipe is full, the thread wakes anyway.
         let _ = (&self.waker).write(&[1]);
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        lock(&self.state).over = true;
+        lock(&self.state).stopped = true;
         self.wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -210,23 +210,23 @@ impl Drop for Server {
 
 fn pair() -> (Option<Socket>, Option<Socket>) {
     let (near, far) = Socket::pair(Domain::UNIX, Type::STREAM, None).expect("a descriptor is left");
-    far.set_nonblocking(true).expect("a socket can be told");
+    far.set_nonblocking(true).expect("the option can be set");
     (Some(near), Some(far))
 }
 
-fn listener() -> Socket {
-    let door = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is left");
+fn listen() -> Socket {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is left");
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    door.bind(&anywhere.into()).expect("loopback can be bound");
-    door.listen(128).expect("a bound socket can listen");
-    door
+    listener.bind(&anywhere.into()).expect("loopback can be bound");
+    listener.listen(128).expect("a bound socket can listen");
+    listener
 }
 
-fn run(state: &Mutex<State>, sleeper: &UnixStream) {
+fn run(state: &Mutex<State>, wake_end: &UnixStream) {
     loop {
         greet(state);
-        let Some(sessions) = awake(state) else { return };
-        let ready = sleep(sleeper, &sessions);
+        let Some(sessions) = polled_sessions(state) else { return };
+        let ready = wait_ready(wake_end, &sessions);
         for ((number, session), ready) in sessions.iter().zip(ready) {
             // Under the lock, so that nothing is served after a `freeze`.
             let mut state = lock(state);
@@ -247,24 +247,24 @@ fn greet(state: &Mutex<State>) {
     }
 }
 
-/// The sessions to listen to: none while frozen, `None` when all is over.
-fn awake(state: &Mutex<State>) -> Option<Vec<(u64, Arc<Session>)>> {
+/// Returns the sessions to poll: none while frozen, `None` after the stop.
+fn polled_sessions(state: &Mutex<State>) -> Option<Vec<(u64, Arc<Session>)>> {
     let state = lock(state);
     let all = state.sessions.iter().filter(|(_, session)| session.far.is_some());
-    let heard = all.filter(|_| !state.frozen).map(|(number, far)| (*number, Arc::clone(far)));
-    (!state.over).then(|| heard.collect())
+    let polled = all.filter(|_| !state.frozen).map(|(number, far)| (*number, Arc::clone(far)));
+    (!state.stopped).then(|| polled.collect())
 }
 
-/// Waits until something comes; tells which of the sessions have something.
-fn sleep(sleeper: &UnixStream, sessions: &[(u64, Arc<Session>)]) -> Vec<bool> {
+/// Waits for input; returns for each session whether it has some.
+fn wait_ready(wake_end: &UnixStream, sessions: &[(u64, Arc<Session>)]) -> Vec<bool> {
     let far = sessions.iter().filter_map(|(_, session)| session.far.as_ref());
-    let mut polled = vec![PollFd::new(sleeper.as_fd(), PollFlags::POLLIN)];
+    let mut polled = vec![PollFd::new(wake_end.as_fd(), PollFlags::POLLIN)];
     polled.extend(far.map(|far| PollFd::new(far.as_fd(), PollFlags::POLLIN)));
-    // A signal ends the wait early: then nothing is ready, and all is asked anew.
+    // A signal ends the wait early: then no session is ready, and the loop polls again.
     let _ = poll(&mut polled, PollTimeout::NONE);
     let mut bytes = [0; 256];
-    let mut sleeper = sleeper;
-    while matches!(sleeper.read(&mut bytes), Ok(length) if length > 0) {}
+    let mut wake_end = wake_end;
+    while matches!(wake_end.read(&mut bytes), Ok(length) if length > 0) {}
     polled[1..].iter().map(|entry| entry.any() == Some(true)).collect()
 }
 

@@ -13,14 +13,14 @@ const MORE_RESULTS: [u8; 2] = [10, 0];
 const VAR_STRING: u8 = 0xFD;
 const NONCE: &[u8; 20] = b"abcdefghijklmnopqrst";
 
-/// What the fake server says to one command.
+/// The fake server's answer to one command.
 #[derive(Debug)]
 pub(super) enum Answer {
     Ok,
-    Error(&'static str),
+    Error(u16, &'static str),
     /// One row of texts.
     Row(Vec<String>),
-    /// What so many statements in one text are answered; none but the last is an error.
+    /// The answers to several statements in one text; only the last may be an error.
     All(Vec<Answer>),
 }
 
@@ -36,7 +36,7 @@ impl Answer {
     fn payloads(&self, status: [u8; 2]) -> Vec<Vec<u8>> {
         match self {
             Answer::Ok => vec![[&[0, 0, 0][..], &status, &[0, 0]].concat()],
-            Answer::Error(text) => vec![error(1105, text)],
+            Answer::Error(number, text) => vec![error(*number, text)],
             Answer::Row(values) => row(values, status),
             Answer::All(answers) => {
                 let (last, others) = answers.split_last().expect("at least one");
@@ -47,7 +47,7 @@ impl Answer {
     }
 }
 
-/// Returns the packet that a client gets when it was idle for too long.
+/// Returns the packet for a client that was idle for too long.
 pub(super) fn inactivity() -> Vec<u8> {
     let text = "The client was disconnected by the server because of inactivity. \
                 See wait_timeout and interactive_timeout for configuring this behavior.";
@@ -55,11 +55,12 @@ pub(super) fn inactivity() -> Vec<u8> {
 }
 
 /// Returns the server's first packet ("Protocol::HandshakeV10").
-pub(super) fn greeting(connection: u32) -> Vec<u8> {
+pub(super) fn greeting(connection: u32, version: &str) -> Vec<u8> {
     let capabilities = CAPABILITIES.to_le_bytes();
     let payload = [
         &[10][..],
-        b"8.0.36-fake\0",
+        version.as_bytes(),
+        &[0],
         &connection.to_le_bytes(),
         &NONCE[..8],
         &[0],

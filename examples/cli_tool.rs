@@ -1,0 +1,35 @@
+//! A command-line tool: one connection, one query, and an error that says what to do.
+//!
+//! `DATABASE_URL=postgres://… cargo run --features postgres --example cli_tool -- tea`
+
+use poolwarden::{Error, Pool, Postgres};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let url = std::env::var("DATABASE_URL").unwrap_or_default();
+    let Some(name) = std::env::args().nth(1) else {
+        eprintln!("usage: cli_tool NAME");
+        return ExitCode::from(64);
+    };
+    match orders(&url, &name) {
+        Ok(count) => {
+            println!("{count}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns the number of orders of this name.
+///
+/// # Errors
+///
+/// The pool's: an invalid URL names the key and never shows its value.
+pub fn orders(url: &str, name: &str) -> Result<i64, Error> {
+    let pool: Pool<Postgres> = Pool::connect(url)?;
+    let row = pool.query_one("select count(*) from orders where name = $1", &[&name])?;
+    Ok(row.get(0))
+}

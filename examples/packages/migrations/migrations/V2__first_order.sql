@@ -1,0 +1,1 @@
+insert into orders (id, name) values (1, 'tea');

@@ -1,0 +1,25 @@
+//! One connection, from its opening to the server's FIN: checks, statement timeouts,
+//! permits, closing. What is guaranteed here holds in a bare `r2d2::Pool` too.
+
+mod age_limits;
+mod atomic_instant;
+mod checkouts;
+pub(crate) mod closer;
+mod effective_size;
+mod hooks;
+mod lifetime;
+mod managed;
+mod option_conflicts;
+pub(crate) mod permits;
+mod report;
+mod shared;
+mod statement_timeout;
+
+pub use hooks::CheckinAction;
+pub(crate) use hooks::Hooks;
+pub(crate) use managed::{
+    CheckinVerdict, CheckoutVerdict, CloseCause, Managed, Parts, ping_elsewhere,
+};
+pub(crate) use shared::Shared;
+pub(crate) use statement_timeout::StatementTimer;
+pub use statement_timeout::Stopped;

@@ -1,0 +1,387 @@
+//! How many connections may exist: permits that release themselves.
+//!
+//! A connection can be opened only with a [`Permit`], and the permit is released only
+//! when the connection has ended as the server sees it. Dropping a permit calls the
+//! listener, which may take the pool's lock: no permit may be dropped under that lock.
+
+use crate::sys::sync::{Arc, Condvar, Mutex, wait_until};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
+
+/// The permits of one pool or manager.
+pub(crate) struct Permits {
+    /// Law: `used` equals the number of live permits, and never exceeds `limit`
+    /// except after the limit was lowered.
+    state: Mutex<State>,
+    /// A hint for the hot path: more connections are open than the limit allows.
+    over: AtomicBool,
+    freed: Condvar,
+    listener: Mutex<Option<Listener>>,
+}
+
+type Listener = Arc<dyn Fn() + Send + Sync>;
+
+struct State {
+    limit: u32,
+    /// One permit of a limit above one is reserved for control connections.
+    reserve: bool,
+    used: u32,
+    /// Law: how many of the used permits belong to control connections; one at most.
+    control: u32,
+    /// Law: how many of the used permits belong to connections being closed.
+    leaving: u32,
+    abandoned: u32,
+    /// No pool is left that could use a permit.
+    orphaned: bool,
+}
+
+impl Permits {
+    pub(crate) fn new(limit: u32) -> Arc<Permits> {
+        let state = State {
+            limit,
+            reserve: false,
+            used: 0,
+            control: 0,
+            leaving: 0,
+            abandoned: 0,
+            orphaned: false,
+        };
+        Arc::new(Permits {
+            state: Mutex::new(state),
+            over: AtomicBool::new(false),
+            freed: Condvar::new(),
+            listener: Mutex::new(None),
+        })
+    }
+
+    /// Calls this after every released permit, without a lock held.
+    pub(crate) fn listen(&self, listener: Listener) {
+        *self.listener.lock() = Some(listener);
+    }
+
+    /// Reserves one permit for control connections from now on, if the limit is above one.
+    pub(crate) fn reserve(&self) {
+        let mut state = self.state.lock();
+        state.reserve = true;
+        self.update_over(&state);
+    }
+
+    /// Takes a permit if one is free. Never blocks.
+    pub(crate) fn try_take(self: &Arc<Self>) -> Option<Permit> {
+        let mut state = self.state.lock();
+        state.has_room().then(|| self.grant(&mut state, false))
+    }
+
+    /// Waits until `deadline` for the permit that is reserved for control connections, or,
+    /// if none is reserved, until `any` for any permit. Returns `None` immediately if the
+    /// limit allows no control connection.
+    pub(crate) fn take_control_until(
+        self: &Arc<Self>,
+        deadline: Instant,
+        any: Instant,
+    ) -> Option<Permit> {
+        let mut state = self.state.lock();
+        loop {
+            let (is_reserved, limit) = (state.reserve, state.limit);
+            let (free, deadline) = if is_reserved {
+                (state.control == 0 && state.used < limit, deadline)
+            } else {
+                (state.has_room(), any)
+            };
+            if limit > 1 && free {
+                return Some(self.grant(&mut state, is_reserved));
+            }
+            if limit <= 1 || Instant::now() >= deadline {
+                return None;
+            }
+            wait_until(&self.freed, &mut state, deadline);
+        }
+    }
+
+    fn grant(self: &Arc<Self>, state: &mut State, control: bool) -> Permit {
+        state.used += 1;
+        state.control += u32::from(control);
+        Permit { permits: Some(Arc::clone(self)), leaving: false, control }
+    }
+
+    /// Waits for a permit until the deadline.
+    pub(crate) fn take_until(self: &Arc<Self>, deadline: Instant) -> Option<Permit> {
+        let mut state = self.state.lock();
+        while !state.has_room() {
+            if Instant::now() >= deadline {
+                return None;
+            }
+            wait_until(&self.freed, &mut state, deadline);
+        }
+        Some(self.grant(&mut state, false))
+    }
+
+    /// Changes the limit. Permits beyond it are released by their owners in time; the
+    /// caller tells the pool of a higher limit.
+    pub(crate) fn set_limit(&self, limit: u32) {
+        let mut state = self.state.lock();
+        state.limit = limit;
+        self.freed.notify_all();
+        self.update_over(&state);
+    }
+
+    /// Returns `true`, without a lock, if more connections are open than the limit allows;
+    /// [`Permit::leave_if_surplus`] decides for one.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
+    }
+
+    fn update_over(&self, state: &State) {
+        self.over.store(state.staying() > state.for_work(), Relaxed);
+    }
+
+    /// Returns how many connections may do work: all but the one that may be reserved.
+    pub(crate) fn for_work(&self) -> u32 {
+        self.state.lock().for_work()
+    }
+
+    /// Returns the limit, the used permits, and the abandoned connections beyond them.
+    pub(crate) fn usage(&self) -> PermitCounts {
+        let state = self.state.lock();
+        PermitCounts { limit: state.limit, used: state.used, abandoned: state.abandoned }
+    }
+
+    /// Marks that no pool is left that waits for what is still being closed.
+    pub(crate) fn orphan(&self) {
+        self.state.lock().orphaned = true;
+        *self.listener.lock() = None;
+    }
+
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.state.lock().orphaned
+    }
+
+    fn release(&self, permit: (bool, bool), change: impl FnOnce(&mut State)) {
+        {
+            let (leaving, control) = permit;
+            let mut state = self.state.lock();
+            state.leaving -= u32::from(leaving);
+            state.control -= u32::from(control);
+            let left = state.used.checked_sub(1);
+            state.used = left.expect("bug: more permits were released than taken");
+            change(&mut state);
+            self.update_over(&state);
+            // The waiters may wait for different kinds of permits.
+            self.freed.notify_all();
+        }
+        let listener = self.listener.lock().clone();
+        if let Some(listener) = listener {
+            listener();
+        }
+    }
+}
+
+impl State {
+    /// Returns how many permits connections for work may have.
+    fn for_work(&self) -> u32 {
+        self.limit - u32::from(self.reserve && self.limit > 1)
+    }
+
+    fn has_room(&self) -> bool {
+        self.used - self.control < self.for_work() && self.used < self.limit
+    }
+
+    /// Returns how many connections for work are not being closed.
+    fn staying(&self) -> u32 {
+        self.used - self.control - self.leaving
+    }
+}
+
+/// How the permits of one pool are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PermitCounts {
+    pub(crate) limit: u32,
+    pub(crate) used: u32,
+    pub(crate) abandoned: u32,
+}
+
+/// The right to have one connection open; dropping it releases the right.
+#[must_use]
+pub(crate) struct Permit {
+    /// `None` only after `abandon` has released the permit.
+    permits: Option<Arc<Permits>>,
+    leaving: bool,
+    /// It is the one reserved for control connections.
+    control: bool,
+}
+
+impl Permit {
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.permits.as_ref().is_none_or(|permits| permits.is_orphaned())
+    }
+
+    /// Returns what tells the pools of permits apart.
+    pub(crate) fn pool(&self) -> usize {
+        self.permits.as_ref().map_or(0, |permits| Arc::as_ptr(permits).addr())
+    }
+
+    /// Marks the connection as being closed.
+    pub(crate) fn leave(&mut self) {
+        self.leave_if(|_| true);
+    }
+
+    /// Marks the connection as being closed if more are open than the limit allows; returns
+    /// `true` if it did.
+    pub(crate) fn leave_if_surplus(&mut self) -> bool {
+        self.leave_if(|state| state.staying() > state.for_work())
+    }
+
+    fn leave_if(&mut self, wanted: impl FnOnce(&State) -> bool) -> bool {
+        let Some(permits) = self.permits.as_ref().filter(|_| !self.leaving && !self.control) else {
+            return false;
+        };
+        let mut state = permits.state.lock();
+        self.leaving = wanted(&state);
+        state.leaving += u32::from(self.leaving);
+        permits.update_over(&state);
+        self.leaving
+    }
+
+    /// Releases the permit although the server has not confirmed the close; the
+    /// connection counts as abandoned until the result is dropped.
+    pub(crate) fn abandon(mut self) -> Option<Abandoned> {
+        let permits = self.permits.take()?;
+        permits.release((self.leaving, self.control), |state| state.abandoned += 1);
+        Some(Abandoned { permits })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(permits) = self.permits.take() {
+            permits.release((self.leaving, self.control), |_| ());
+        }
+    }
+}
+
+/// A connection that the server may still have open although its permit was released.
+#[must_use]
+pub(crate) struct Abandoned {
+    permits: Arc<Permits>,
+}
+
+impl Abandoned {
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.permits.is_orphaned()
+    }
+}
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        let mut state = self.permits.state.lock();
+        let left = state.abandoned.checked_sub(1);
+        state.abandoned = left.expect("bug: an abandoned connection was counted down twice");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn no_more_permits_than_the_limit_are_given_and_each_is_released() {
+        let permits = Permits::new(2);
+        let (one, two) = (permits.try_take(), permits.try_take());
+        assert!(one.is_some() && two.is_some() && permits.try_take().is_none());
+        drop(one);
+        assert!(permits.try_take().is_some());
+        drop(two);
+        assert_eq!(permits.usage(), PermitCounts { limit: 2, used: 0, abandoned: 0 });
+    }
+
+    #[test]
+    fn a_lowered_limit_marks_exactly_the_surplus_as_being_closed() {
+        let permits = Permits::new(4);
+        let mut held: Vec<Permit> = (0..4).filter_map(|_| permits.try_take()).collect();
+        held[3].leave();
+        assert!(!permits.is_over());
+        permits.set_limit(2);
+        assert!(permits.is_over());
+        let gone: Vec<bool> = held.iter_mut().map(Permit::leave_if_surplus).collect();
+        assert_eq!(gone, [true, false, false, false]);
+        assert!(!permits.is_over() && permits.try_take().is_none());
+        drop(held);
+        assert_eq!(permits.usage(), PermitCounts { limit: 2, used: 0, abandoned: 0 });
+    }
+
+    fn control(permits: &Arc<Permits>) -> Option<Permit> {
+        permits.take_control_until(Instant::now(), Instant::now())
+    }
+
+    #[test]
+    fn one_permit_is_reserved_for_control_and_the_limit_holds_for_all() {
+        let permits = Permits::new(3);
+        permits.reserve();
+        let (one, two) = (permits.try_take(), permits.try_take());
+        assert!(one.is_some() && two.is_some() && permits.try_take().is_none());
+        let kept = control(&permits);
+        assert!(kept.is_some() && control(&permits).is_none());
+        drop(two);
+        let three = permits.try_take();
+        assert!(three.is_some() && permits.try_take().is_none());
+        assert!(!permits.is_over());
+        drop(kept);
+        assert!(permits.try_take().is_none(), "the reserved one is not for work");
+        assert!(control(&permits).is_some());
+        permits.set_limit(1);
+        assert!(permits.is_over() && control(&permits).is_none());
+        drop((one, three));
+        assert!(permits.try_take().is_some(), "a limit of one reserves none");
+    }
+
+    #[test]
+    fn the_limit_holds_for_a_control_connection_too() {
+        let permits = Permits::new(3);
+        let mut held: Vec<Permit> = (0..3).filter_map(|_| permits.try_take()).collect();
+        permits.reserve();
+        assert_eq!(held.len(), 3, "all were taken before one was reserved");
+        assert!(control(&permits).is_none());
+        held.pop();
+        assert!(control(&permits).is_some());
+        let only = Permits::new(1);
+        only.reserve();
+        assert!(control(&only).is_none(), "a limit of one reserves none");
+    }
+
+    #[test]
+    fn if_none_is_reserved_a_control_connection_takes_any_free_permit() {
+        let permits = Permits::new(2);
+        let one = control(&permits);
+        let two = permits.try_take();
+        assert!(one.is_some() && two.is_some());
+        assert!(control(&permits).is_none());
+        drop((one, two));
+        assert_eq!(permits.usage(), PermitCounts { limit: 2, used: 0, abandoned: 0 });
+    }
+
+    #[test]
+    fn an_abandoned_permit_is_free_and_its_connection_counted_until_its_end() {
+        let permits = Permits::new(1);
+        let abandoned = permits.try_take().expect("a permit").abandon();
+        assert_eq!(permits.usage(), PermitCounts { limit: 1, used: 0, abandoned: 1 });
+        drop(abandoned);
+        assert_eq!(permits.usage().abandoned, 0);
+    }
+
+    #[test]
+    fn a_wait_for_a_permit_ends_with_a_permit_or_at_its_deadline() {
+        let permits = Permits::new(1);
+        let held = permits.try_take();
+        let start = Instant::now();
+        assert!(permits.take_until(start + Duration::from_millis(30)).is_none());
+        assert!(start.elapsed() >= Duration::from_millis(30));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| permits.take_until(start + Duration::from_secs(20)));
+            std::thread::sleep(Duration::from_millis(10));
+            drop(held);
+            assert!(waiter.join().expect("no panic").is_some());
+        });
+    }
+}

@@ -1,0 +1,34 @@
+//! The contract between the pool and a blocking database driver, and the three
+//! drivers of the crate.
+
+mod attempt;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+pub(crate) mod before_connect;
+mod cancel;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) mod connect;
+#[expect(clippy::module_inception, reason = "one noun per file; this file holds nothing")]
+mod driver;
+mod from_settings;
+#[cfg(feature = "mysql")]
+pub(crate) mod mysql;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+mod progress;
+mod session;
+mod socket_access;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
+mod statement_observer;
+pub(crate) mod workarounds;
+
+pub(crate) use attempt::AttemptOptions;
+pub(crate) use attempt::bound;
+pub use attempt::{Attempt, Expired};
+pub use cancel::{Cancelled, Canceller, Request};
+pub use driver::Driver;
+pub use from_settings::FromSettings;
+pub use progress::Progress;
+pub use session::{ResetOutcome, SessionState, Usage};
+pub use socket_access::{SocketAccess, Unsolicited};
+pub use statement_observer::StatementObserver;

@@ -1,0 +1,124 @@
+//! Whether there is a pooler between this process and the server.
+
+use super::server_limits;
+use crate::driver::postgres::protocol::shared_state::SharedState;
+use postgres::{Client, Error, Row};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+/// Whether PostgreSQL is reached through a pooler such as pgbouncer, and for how
+/// long the pooler assigns a server session to a client.
+///
+/// A pooler in transaction mode runs each transaction on whichever server session is
+/// free. A statement prepared under a name may then be unknown to the next session
+/// (SQLSTATE 26000), or another client may have used the name (42P05). Behind such a
+/// pooler the driver's statement names are not sent, unless it keeps names apart by itself: each statement is prepared in the
+/// message that uses it, which costs no round trip and works for the pool's own queries
+/// and for raw driver calls. Other session state (`SET`, `LISTEN`, advisory locks, SQL's
+/// `PREPARE`) is lost between transactions, as with any client of such a pooler.
+///
+/// If a table has changed so that a prepared statement returns different columns, the
+/// connection is closed with an error: the statement has already run by then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pooler {
+    /// Each new connection asks for the server's process id (one round trip). If it differs
+    /// from the one announced at start-up, there is a pooler, and it is treated as one in
+    /// transaction mode from then on. The first such connection also prepares a statement: if
+    /// it has another name on the server, the pooler keeps names apart (pgbouncer 1.21 and
+    /// later with `max_prepared_statements`), and nothing is rewritten. Not possible over a
+    /// unix socket.
+    #[default]
+    Detect,
+    /// There is no pooler, or it assigns a session for the life of a connection: no
+    /// detection, and prepared statements stay on the server.
+    Session,
+    /// There is a pooler in transaction mode: no detection. Not possible over a unix
+    /// socket, where the driver's messages cannot be rewritten.
+    Transaction,
+    /// There is a pooler in transaction mode that keeps the names of prepared statements
+    /// apart by itself, such as pgbouncer 1.21 and later with `max_prepared_statements`: no
+    /// detection, and nothing is rewritten.
+    NamedStatements,
+}
+
+/// Decides for each new connection whether statement names can be used.
+#[derive(Default)]
+pub(super) struct PoolerDetector {
+    policy: Pooler,
+    /// What was found behind the first connections. All later ones are then treated the
+    /// same: each further question would have to wait for a free server session.
+    found: AtomicU8,
+}
+
+/// Values of [`PoolerDetector::found`]; zero if no pooler was found.
+const NAMES_ARE_UNSAFE: u8 = 1;
+const NAMES_ARE_KEPT_APART: u8 = 2;
+
+impl PoolerDetector {
+    pub(super) fn new(policy: Pooler) -> PoolerDetector {
+        PoolerDetector { policy, found: AtomicU8::default() }
+    }
+
+    /// Examines a connection that was just opened.
+    ///
+    /// # Errors
+    ///
+    /// The connection was lost while the question was answered.
+    pub(super) fn examine(&self, client: &mut Client, protocol: &SharedState) -> Result<(), Error> {
+        let found = match (self.policy, self.found.load(Relaxed)) {
+            (Pooler::Session | Pooler::NamedStatements, _) => return Ok(()),
+            (Pooler::Transaction, _) => NAMES_ARE_UNSAFE,
+            (Pooler::Detect, 0) if !is_other_process(client, protocol)? => return Ok(()),
+            (Pooler::Detect, 0) => {
+                // Other dials need not wait for a session to ask.
+                self.found.store(NAMES_ARE_UNSAFE, Relaxed);
+                match keeps_names_apart(client)? {
+                    true => NAMES_ARE_KEPT_APART,
+                    false => NAMES_ARE_UNSAFE,
+                }
+            }
+            (Pooler::Detect, found) => found,
+        };
+        self.found.fetch_max(found, Relaxed);
+        if found == NAMES_ARE_UNSAFE {
+            protocol.distrust_names();
+        }
+        Ok(())
+    }
+}
+
+/// Returns the name that the server knows this statement by.
+const OWN_NAME: &str = "select name from pg_catalog.pg_prepared_statements \
+                        where statement like '%poolwarden asks for this name%'";
+
+/// Returns `true` if a statement has another name on the server than the driver's, which is
+/// an `s` and a number: then the pooler keeps names apart.
+///
+/// In a transaction, in which any pooler keeps to one server session: the statement is
+/// closed where it was prepared.
+fn keeps_names_apart(client: &mut Client) -> Result<bool, Error> {
+    let mut transaction = client.transaction()?;
+    let is_renamed = match transaction.query(OWN_NAME, &[]) {
+        Ok(rows) => !rows.is_empty() && rows.iter().all(is_renamed),
+        // The name exists there already: of another client that is not kept apart.
+        Err(error) if server_limits::is_refusal(&error) => false,
+        Err(error) => return Err(error),
+    };
+    // The rows are dropped, and with them the statement: its Close goes ahead of this.
+    transaction.rollback()?;
+    Ok(is_renamed)
+}
+
+fn is_renamed(row: &Row) -> bool {
+    let number = row.try_get::<_, &str>(0).ok().and_then(|name| name.strip_prefix('s'));
+    !number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Returns `true` if another process answers than the one announced at start-up. A server
+/// that refuses the question is taken to be the same process.
+fn is_other_process(client: &mut Client, protocol: &SharedState) -> Result<bool, Error> {
+    let Some(announced) = protocol.process_id() else { return Ok(false) };
+    let row = server_limits::ask(client, "select pg_backend_pid()")?;
+    let process: Option<i32> = row.and_then(|row| row.try_get(0).ok()??.parse().ok());
+    Ok(process.is_some_and(|process| process != announced))
+}

@@ -1,0 +1,36 @@
+//! How a caller used a connection, the session state it left, and the reset's result.
+
+/// How a caller used a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Usage {
+    /// It was never borrowed mutably: no statement can have run on it.
+    Unused,
+    /// Only the pool's own queries used it.
+    PoolQueries,
+    /// It was borrowed mutably: anything may have been done with it.
+    Raw,
+}
+
+/// The session state that a caller left on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionState {
+    /// Clean: it can be handed out.
+    Clean,
+    /// A reset is needed.
+    Dirty,
+    /// A reply is outstanding or unread: a reset is not possible, the connection is
+    /// closed.
+    OutOfSync,
+}
+
+/// The result of a reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResetOutcome {
+    /// An open transaction was rolled back.
+    pub rolled_back: bool,
+    /// The session is as if newly opened: its prepared state is gone, and the pool's
+    /// `init` hook runs once more.
+    pub cleared: bool,
+}

@@ -1,0 +1,16 @@
+//! The pool's own queries and transactions on MySQL and MariaDB.
+
+mod autocommit;
+mod ending;
+mod harmless;
+mod nontransactional;
+mod outcome;
+mod own_text;
+mod proof;
+mod queries;
+mod queryable;
+mod transaction;
+mod write_result;
+
+pub use transaction::MySqlTransaction;
+pub use write_result::MySqlWriteResult;

@@ -1,0 +1,116 @@
+//! The feature `metrics`, with a recorder that keeps everything.
+
+use metrics::{
+    Counter, CounterFn, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
+};
+use poolwarden::{Pool, Sqlite};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+#[derive(Clone, Default)]
+struct Recorded(Arc<Mutex<BTreeMap<String, Vec<f64>>>>);
+
+struct Series(Recorded, String);
+
+impl Series {
+    fn new(kept: &Recorded, key: &Key) -> Arc<Series> {
+        let labels = key.labels().map(|label| format!("{}={}", label.key(), label.value()));
+        let name = format!("{} {}", key.name(), labels.collect::<Vec<_>>().join(" "));
+        Arc::new(Series(kept.clone(), name))
+    }
+
+    fn add(&self, value: f64) {
+        let mut all = self.0.0.lock().expect("no panic");
+        all.entry(self.1.clone()).or_default().push(value);
+    }
+}
+
+impl CounterFn for Series {
+    fn increment(&self, value: u64) {
+        self.add(value as f64);
+    }
+
+    fn absolute(&self, value: u64) {
+        self.add(value as f64);
+    }
+}
+
+impl GaugeFn for Series {
+    fn increment(&self, value: f64) {
+        self.add(value);
+    }
+
+    fn decrement(&self, value: f64) {
+        self.add(-value);
+    }
+
+    fn set(&self, value: f64) {
+        self.add(value);
+    }
+}
+
+impl HistogramFn for Series {
+    fn record(&self, value: f64) {
+        self.add(value);
+    }
+}
+
+impl Recorder for Recorded {
+    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, _: SharedString) {
+        let name = format!("{} in {unit:?}", key.as_str());
+        self.0.lock().expect("no panic").entry(name).or_default();
+    }
+
+    fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.describe_counter(key, unit, text);
+    }
+
+    fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.describe_counter(key, unit, text);
+    }
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(Series::new(self, key))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::from_arc(Series::new(self, key))
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(Series::new(self, key))
+    }
+}
+
+#[test]
+fn the_facade_gets_the_metrics_under_opentelemetrys_names() {
+    let kept = Recorded::default();
+    let builder = Pool::builder().name("to the facade").max_size(2);
+    let facade = kept.clone();
+    // The pool's connection is opened on another thread: a recorder of this thread only sees
+    // what this one does.
+    metrics::with_local_recorder(&facade, || {
+        poolwarden::metrics::describe();
+        let builder = builder.observer(poolwarden::metrics::Times);
+        let pool = builder.build(Sqlite::memory()).expect("a database in memory");
+        drop(pool.get().expect("a connection"));
+        let _held = pool.get().expect("a connection");
+        poolwarden::metrics::publish();
+    });
+    let all = kept.0.lock().expect("no panic").clone();
+    let pool = "db.client.connection.pool.name=to the facade";
+    let last = |series: &str| *all[series].last().expect("a value");
+    let of = |name: &str| format!("{name} {pool}");
+    let state = |state: &str| {
+        last(&format!("{} db.client.connection.state={state}", of("db.client.connection.count")))
+    };
+    assert_eq!((state("idle"), state("used")), (0.0, 1.0), "{:?}", all.keys());
+    assert_eq!(last(&of("db.client.connection.max")), 2.0);
+    assert_eq!(last(&of("poolwarden.checkouts")), 3.0);
+    assert_eq!(last(&format!("{} reason=retired", of("poolwarden.closed"))), 0.0);
+    assert_eq!(all[&of("db.client.connection.wait_time")].len(), 3);
+    assert_eq!(all[&of("db.client.connection.use_time")].len(), 3);
+    assert!(all.contains_key("db.client.connection.wait_time in Some(Seconds)"));
+    assert!(all.contains_key("poolwarden.opened in Some(Count)"));
+}
