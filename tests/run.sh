@@ -84,8 +84,31 @@ install_missing() {
 group() {
     local name=$1 began=$SECONDS result=ok
     shift
-    SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/nowhere "$@" || result=FAILED
+    SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/nowhere "$@" 2>&1 | tee "$output" ||
+        SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/nowhere passes_alone "$@" || result=FAILED
     groups+=("$(printf '%-10s %5d s  %s' "$name" $((SECONDS - began)) "$result")")
+}
+
+# Most tests share 2 cores with 7 others and their servers, and many are about time. If one or two
+# tests of a whole run fail, each runs three more times alone: one failure of these, and the
+# run has failed. A test that passes is listed as UNSTABLE at the end: either the test
+# or the crate has a fault that depends on the load, and somebody has to find it.
+# STRICT=1 counts each failure.
+passes_alone() {
+    local name command=("$@") failed total
+    [ "${STRICT-}" != 1 ] || return
+    mapfile -t failed < <(sed -nE 's/^test ([^ ]+) \.\.\. FAILED$/\1/p' "$output")
+    # There is no total of a test program that did not compile or that died.
+    total=$(sed -nE 's/^test result: FAILED\. .* ([0-9]+) failed;.*/\1/p' "$output")
+    [ "$total" = "${#failed[@]}" ] && [ $((${#unstable[@]} + total)) -le 2 ] || return
+    echo "tests/run.sh: again, alone: ${failed[*]}"
+    [[ " $* " == *" -- "* ]] || command+=(--)
+    for name in "${failed[@]}"; do
+        for _ in 1 2 3; do
+            "${command[@]}" --exact --test-threads 1 "$name" || return
+        done
+        unstable+=("$name")
+    done
 }
 
 # What the pool reports must not depend on the language of a server's messages: runs the tests
@@ -101,15 +124,18 @@ languages() {
 
 # Runs all groups, then fails if any of them failed.
 all_tests() {
-    local name groups=()
+    local name groups=() unstable=() output
+    output=$(mktemp)
     cargo test --workspace --features "$features" --lib --tests --no-run || return
-    group unit cargo test --workspace --features "$features" --lib "$@"
+    group unit cargo test --no-fail-fast --workspace --features "$features" --lib "$@"
     for name in it status servers matrix loom leftovers; do
-        group "$name" cargo test --workspace --features "$features" --test "$name" "$@"
+        group "$name" cargo test --no-fail-fast --workspace --features "$features" --test "$name" "$@"
     done
     group doc cargo test -p poolwarden --features "$features" --doc "$@"
     [ "$#" -gt 0 ] || languages
+    rm -f "$output"
     printf '%s\n' "${groups[@]}"
+    [ "${#unstable[@]}" -eq 0 ] || printf 'UNSTABLE: %s failed once, and passed alone\n' "${unstable[@]}"
     [[ "${groups[*]}" != *FAILED* ]]
 }
 
