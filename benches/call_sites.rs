@@ -1,6 +1,7 @@
 //! A check-out from each of a thousand places in a program.
 
-use poolwarden::{Driver, Pool};
+use poolwarden::Pool;
+use poolwarden::driver::Driver;
 
 /// How many call sites there are.
 const SITES: usize = 1_001;

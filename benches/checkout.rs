@@ -40,7 +40,7 @@ fn fill<T>(get: impl Fn() -> T) {
 /// Check-outs on a thread for blocking work of a tokio runtime, where a pool must find out
 /// whether it may block.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-fn in_spawn_blocking<D: poolwarden::Driver>(
+fn in_spawn_blocking<D: poolwarden::driver::Driver>(
     name: &'static str,
     pool: &poolwarden::Pool<D>,
 ) -> Candidate<'static> {
@@ -86,7 +86,7 @@ fn r2d2_pool<M: r2d2::ManageConnection>(manager: M, check: bool) -> r2d2::Pool<M
 }
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-fn our_pool<D: poolwarden::Driver>(
+fn our_pool<D: poolwarden::driver::Driver>(
     driver: D,
     validation: poolwarden::Validation,
 ) -> poolwarden::Pool<D> {

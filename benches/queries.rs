@@ -35,7 +35,7 @@ fn fill<T>(get: impl Fn() -> T) {
 }
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-fn our_pool<D: poolwarden::Driver>(driver: D) -> poolwarden::Pool<D> {
+fn our_pool<D: poolwarden::driver::Driver>(driver: D) -> poolwarden::Pool<D> {
     let builder = poolwarden::Pool::builder().max_size(POOL_SIZE);
     let pool = builder.build(driver).expect("the server accepts connections");
     fill(|| pool.get().expect("a connection"));

@@ -10,7 +10,8 @@
     expect(unused, reason = "each database uses its own part")
 )]
 
-use poolwarden::{Driver, Error, Pool, PooledConnection};
+use poolwarden::driver::Driver;
+use poolwarden::{Error, Pool, PooledConnection};
 use std::time::Duration;
 
 type ExampleResult = Result<(), Box<dyn std::error::Error>>;

@@ -72,7 +72,12 @@
 //! that drop connections for it, the housekeeper, and one that enforces deadlines. There is
 //! no thread per pool.
 //!
-//! The [`guide`] has the options, URL keys, TLS modes, retries and operations.
+//! # Where to find what
+//!
+//! The root has what an application names. [`config`] has the defaults and the less common
+//! options, [`query`] what the pool's own transactions lend and return, [`observe`] events, the
+//! status page and metrics, [`driver`] the contract for authors of drivers. The [`guide`] has
+//! the options, URL keys, TLS modes, retries and operations.
 
 #![warn(unreachable_pub)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -83,11 +88,11 @@
 
 pub mod config;
 mod connection;
-mod driver;
+pub mod driver;
 mod engine;
 mod error;
 pub mod guide;
-mod observe;
+pub mod observe;
 mod pool;
 mod sys;
 
@@ -99,45 +104,36 @@ pub mod fuzzing {
     pub use crate::driver::postgres::fuzzing::*;
 }
 
-pub use crate::config::settings::{Settings, System};
+pub use crate::config::isolation_level::IsolationLevel;
+pub use crate::config::options::PoolOptions;
+pub use crate::config::reset::Reset;
+pub use crate::config::role::Role;
+pub use crate::config::settings::Settings;
+pub use crate::config::size_policy::SizePolicy;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-pub use crate::config::tls::{ChannelBinding, ClientIdentity, SslMode, SslNegotiation, Tls};
-pub use crate::config::{
-    IsolationLevel, Keepalive, PoolOptions, Reset, Role, ServerLimits, SessionDefaults, SizePolicy,
-    TcpOptions, Validation,
-};
-pub use crate::connection::{CheckinAction, Stopped};
+pub use crate::config::tls::{SslMode, Tls};
+pub use crate::config::validation::Validation;
+pub use crate::connection::CheckinAction;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub use crate::driver::connect::credentials::Credentials;
 #[cfg(feature = "mysql")]
 pub use crate::driver::mysql::MySql;
 #[cfg(feature = "postgres")]
-pub use crate::driver::postgres::{Pooler, Postgres};
+pub use crate::driver::postgres::Postgres;
 #[cfg(feature = "sqlite")]
 pub use crate::driver::sqlite::Sqlite;
-pub use crate::driver::{
-    Attempt, Cancelled, Canceller, Driver, Expired, FromSettings, Progress, Request, ResetOutcome,
-    SessionState, SocketAccess, StatementObserver, Unsolicited, Usage,
-};
 pub use crate::error::{
-    BoxError, Classify, ConnectError, ConnectFault, ConnectionIdentity, Error, ErrorKind, Fault,
-    FaultClass, Levels, Phase, Result, RetrySafety, Usability, fault_of,
+    BoxError, Classify, ConnectError, ConnectFault, Error, ErrorKind, Fault, FaultClass, Result,
+    RetrySafety, Usability, fault_of,
 };
-#[cfg(feature = "metrics")]
-pub use crate::observe::metrics;
-pub use crate::observe::status;
-pub use crate::observe::{
-    CheckedIn, CheckedOut, CloseReason, Closed, ConnectionInfo, ConnectionStatus, Encryption,
-    Health, Histogram, HolderThread, LimitChanged, Observer, Opened, OutageEnded, Protection,
-    ServerMessage, SlowStatement, Snapshot,
-};
-#[cfg(feature = "mysql")]
-pub use crate::pool::query::{MySqlTransaction, MySqlWriteResult};
-pub use crate::pool::query::{TransactionBuilder, Transactional};
+pub use crate::observe::close_reason::CloseReason;
+pub use crate::observe::event::Observer;
+pub use crate::observe::health::Health;
+pub use crate::observe::snapshot::Snapshot;
+pub use crate::pool::query;
 pub use crate::pool::r2d2::{Foreign, ManagedConnection, Manager};
 pub use crate::pool::{Builder, CancelHandle, Pool, PooledConnection, RetryPolicy};
 pub use crate::sys::secret::Secret;
-pub use crate::sys::sockets::Descriptor;
 
 #[cfg(feature = "mysql")]
 #[doc(no_inline)]

@@ -50,7 +50,8 @@ pub struct ServerLimits {
 /// The arithmetic behind every [`SizePolicy`](crate::SizePolicy).
 ///
 /// ```
-/// use poolwarden::{SizePolicy, ServerLimits};
+/// use poolwarden::SizePolicy;
+/// use poolwarden::config::ServerLimits;
 ///
 /// let mut limits = ServerLimits::default();
 /// limits.max_connections = Some(100);

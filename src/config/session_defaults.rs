@@ -6,7 +6,7 @@ use crate::error::Error;
 /// The settings with which every session of a pool begins; what is not set is the
 /// server's default.
 ///
-/// A pool's options of these names, for [`Driver`](crate::Driver) implementations.
+/// A pool's options of these names, for [`Driver`](crate::driver::Driver) implementations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionDefaults {

@@ -64,7 +64,8 @@ impl SizePolicy {
     /// limit is known.
     ///
     /// ```
-    /// use poolwarden::{SizePolicy, ServerLimits};
+    /// use poolwarden::SizePolicy;
+    /// use poolwarden::config::ServerLimits;
     ///
     /// let mut limits = ServerLimits::default();
     /// limits.max_connections = Some(100);

@@ -36,7 +36,8 @@ use std::time::Instant;
 /// # Examples
 ///
 /// ```
-/// use poolwarden::{Attempt, BoxError, ConnectError, Driver, SocketAccess, Pool};
+/// use poolwarden::{BoxError, ConnectError, Pool};
+/// use poolwarden::driver::{Attempt, Driver, SocketAccess};
 /// use std::time::Instant;
 ///
 /// /// A client without a server: each connection is a number.

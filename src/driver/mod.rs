@@ -1,5 +1,8 @@
-//! The contract between the pool and a blocking database driver, and the three
-//! drivers of the crate.
+//! What authors of drivers need: the trait [`Driver`], which is the contract between the
+//! pool and a blocking database driver, and its types.
+//!
+//! An application that uses the crate's drivers needs nothing from here, except to be generic
+//! over them: `fn run<D: Driver>(pool: &Pool<D>)`.
 
 mod attempt;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
@@ -22,6 +25,8 @@ pub(crate) mod sqlite;
 mod statement_observer;
 pub(crate) mod workarounds;
 
+pub use crate::error::Phase;
+pub use crate::sys::sockets::Descriptor;
 pub(crate) use attempt::AttemptOptions;
 pub(crate) use attempt::bound;
 pub use attempt::{Attempt, Expired};

@@ -118,7 +118,8 @@ pub struct LimitChanged<'a> {
 /// ([`left_behind`](crate::Snapshot::left_behind)): no other pool is delayed.
 ///
 /// ```
-/// use poolwarden::{CheckedOut, Observer, OutageEnded};
+/// use poolwarden::Observer;
+/// use poolwarden::observe::{CheckedOut, OutageEnded};
 ///
 /// struct Console;
 ///

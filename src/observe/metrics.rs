@@ -2,7 +2,8 @@
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")] {
-//! use poolwarden::{Pool, Sqlite, metrics};
+//! use poolwarden::{Pool, Sqlite};
+//! use poolwarden::observe::metrics;
 //!
 //! // After the program has installed its recorder, an exporter's.
 //! metrics::describe();

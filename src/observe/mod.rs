@@ -1,17 +1,19 @@
-//! What a pool reports about itself: counters, snapshots, events and log lines.
+//! What a pool reports about itself: the events of an [`Observer`], the
+//! connections of a pool, the parts of a [`Snapshot`], a status page, and
+//! metrics.
 //!
 //! Nothing here opens, closes or waits; no log call and no user code runs under a
 //! lock.
 
 mod call_gate;
-mod close_reason;
+pub(crate) mod close_reason;
 mod connection_info;
 mod counters;
 mod emit;
 mod encryption;
-mod event;
+pub(crate) mod event;
 mod event_log;
-mod health;
+pub(crate) mod health;
 mod histogram;
 mod history;
 mod log_lines;
@@ -22,23 +24,23 @@ mod outage_log;
 mod report;
 mod series;
 mod server_message;
-mod snapshot;
+pub(crate) mod snapshot;
 pub mod status;
 
+pub use crate::error::{ConnectionIdentity, Levels};
 pub(crate) use call_gate::CALL_LIMIT;
-pub use close_reason::CloseReason;
+pub(crate) use close_reason::CloseReason;
 pub use connection_info::{ConnectionInfo, ConnectionStatus, HolderThread};
 pub(crate) use counters::{Counters, Uses};
 pub use encryption::{Encryption, Protection};
-pub use event::{
-    CheckedIn, CheckedOut, Closed, LimitChanged, Observer, Opened, OutageEnded, SlowStatement,
-};
+pub(crate) use event::Observer;
+pub use event::{CheckedIn, CheckedOut, Closed, LimitChanged, Opened, OutageEnded, SlowStatement};
 pub(crate) use event_log::EventLog;
 #[cfg(feature = "postgres")]
 pub(crate) use event_log::warn;
-pub use health::Health;
+pub(crate) use health::Health;
 pub use histogram::Histogram;
 pub(crate) use histogram::HistogramCells;
 pub(crate) use report::{LimitsReport, PoolReport, Reporting, register};
 pub use server_message::ServerMessage;
-pub use snapshot::Snapshot;
+pub(crate) use snapshot::Snapshot;

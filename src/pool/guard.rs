@@ -133,7 +133,8 @@ impl<D: Driver> PooledConnection<D> {
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] {
-    /// use poolwarden::{Pool, PooledConnection, Sqlite, Stopped};
+    /// use poolwarden::{Pool, PooledConnection, Sqlite};
+    /// use poolwarden::query::Stopped;
     /// use std::time::Duration;
     ///
     /// let pool = Pool::builder().build(Sqlite::memory())?;

@@ -13,7 +13,7 @@ mod get_with;
 mod guard;
 #[expect(clippy::module_inception, reason = "one noun per file; mod.rs only declares")]
 mod pool;
-pub(crate) mod query;
+pub mod query;
 pub(crate) mod r2d2;
 mod retry_policy;
 

@@ -276,7 +276,8 @@ impl<D: Driver> Pool<D> {
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] {
-    /// use poolwarden::{ConnectionStatus, Pool, Sqlite};
+    /// use poolwarden::{Pool, Sqlite};
+    /// use poolwarden::observe::ConnectionStatus;
     ///
     /// let pool = Pool::builder().build(Sqlite::memory())?;
     /// let held = pool.get()?;

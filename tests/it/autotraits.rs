@@ -1,10 +1,11 @@
 //! The auto traits of the public types, checked at compile time.
 
 use crate::common::fake::Fake;
+use poolwarden::driver::Descriptor;
+use poolwarden::observe::{Levels, ServerMessage};
 use poolwarden::{
-    Builder, CloseReason, ConnectError, ConnectFault, Descriptor, Error, ErrorKind, Foreign,
-    Levels, ManagedConnection, Manager, Pool, PooledConnection, ServerMessage, Snapshot,
-    Validation,
+    Builder, CloseReason, ConnectError, ConnectFault, Error, ErrorKind, Foreign, ManagedConnection,
+    Manager, Pool, PooledConnection, Snapshot, Validation,
 };
 use std::panic::{RefUnwindSafe, UnwindSafe};
 

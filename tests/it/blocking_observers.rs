@@ -4,9 +4,8 @@ use crate::common::books::books;
 use crate::common::fake::{Act, At, Transport};
 use crate::common::gate::Gate;
 use crate::common::{LONG_TIMEOUT, idle, pool, start_checkout, until};
-use poolwarden::{
-    CloseReason, Closed, ConnectError, ConnectFault, ErrorKind, Observer, Opened, PooledConnection,
-};
+use poolwarden::observe::{Closed, Opened};
+use poolwarden::{CloseReason, ConnectError, ConnectFault, ErrorKind, Observer, PooledConnection};
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;

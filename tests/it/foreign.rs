@@ -5,9 +5,10 @@ use crate::common::books::books;
 use crate::common::fake::{Act, At, Fake, FakeManager, ManagerError, Script, Transport};
 use crate::common::gate::Gate;
 use crate::common::until;
+use poolwarden::driver::ResetOutcome;
 use poolwarden::{
     Builder, CloseReason, ConnectFault, ErrorKind, Foreign, Manager, Pool, PooledConnection, Reset,
-    ResetOutcome, Validation,
+    Validation,
 };
 use std::error::Error as _;
 use std::sync::{Arc, Mutex};

@@ -4,7 +4,9 @@ use crate::common::books::books;
 use crate::common::fake::Transport;
 use crate::common::recorder::{Recorded, Recorder};
 use crate::common::{idle, pool, until};
-use poolwarden::{ConnectionStatus, HolderThread, PooledConnection, SessionState, Validation};
+use poolwarden::driver::SessionState;
+use poolwarden::observe::{ConnectionStatus, HolderThread};
+use poolwarden::{PooledConnection, Validation};
 use std::thread;
 use std::time::Duration;
 use support::logs;
@@ -41,7 +43,7 @@ fn every_open_connection_is_listed_with_what_it_is_doing() {
         }
     }
     drop(held);
-    let idles = |info: &poolwarden::ConnectionInfo| {
+    let idles = |info: &poolwarden::observe::ConnectionInfo| {
         matches!(info.status, ConnectionStatus::Idle { since: Some(_) })
     };
     until!(pool, pool.connections().iter().all(idles));

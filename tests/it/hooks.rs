@@ -4,9 +4,9 @@ use crate::common::books::{books, closed_books};
 use crate::common::fake::{Act, At, Conn, Fake, Transport};
 use crate::common::gate::Gate;
 use crate::common::{LONG_TIMEOUT, idle, pool, until};
+use poolwarden::driver::SessionState;
 use poolwarden::{
     BoxError, CheckinAction, CloseReason, ErrorKind, Pool, PooledConnection, RetrySafety,
-    SessionState,
 };
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};

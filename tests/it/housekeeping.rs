@@ -4,7 +4,8 @@ use crate::common::books::books;
 use crate::common::fake::{Act, At, Script, Transport};
 use crate::common::gate::Gate;
 use crate::common::{idle, pool, pool_with, until};
-use poolwarden::{CloseReason, Closed, ConnectFault, Observer};
+use poolwarden::observe::Closed;
+use poolwarden::{CloseReason, ConnectFault, Observer};
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -2,6 +2,7 @@
 //! only folders below it, and no files form a cycle.
 
 mod names;
+mod public;
 mod source;
 
 use source::{Crate, Source};

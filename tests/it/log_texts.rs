@@ -3,9 +3,9 @@
 use crate::common::fake::{Act, At, Conn, Fake, Script, Transport};
 use crate::common::{idle, pool, until};
 use crate::texts::check;
+use poolwarden::driver::SessionState;
 use poolwarden::{
-    Builder, CloseReason, ConnectFault, Pool, PooledConnection, Reset, Role, SessionState,
-    Validation,
+    Builder, CloseReason, ConnectFault, Pool, PooledConnection, Reset, Role, Validation,
 };
 use std::fmt::Write as _;
 use std::thread;

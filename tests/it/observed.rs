@@ -4,10 +4,9 @@ use crate::common::books::books;
 use crate::common::fake::{Act, At, Transport};
 use crate::common::gate::Gate;
 use crate::common::{LONG_TIMEOUT, idle, pool, start_checkout, until};
-use poolwarden::{
-    CheckedIn, CheckedOut, Closed, ConnectError, ConnectFault, LimitChanged, Observer, OutageEnded,
-    PooledConnection, SessionState, Snapshot,
-};
+use poolwarden::driver::SessionState;
+use poolwarden::observe::{CheckedIn, CheckedOut, Closed, LimitChanged, OutageEnded};
+use poolwarden::{ConnectError, ConnectFault, Observer, PooledConnection, Snapshot};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;

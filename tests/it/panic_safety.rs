@@ -3,9 +3,9 @@
 use crate::common::books::books;
 use crate::common::fake::{Act, At, Fake, Script, Transport};
 use crate::common::{LONG_TIMEOUT, idle, pool, pool_with, until};
+use poolwarden::observe::{Closed, Opened};
 use poolwarden::{
-    Builder, CloseReason, Closed, ConnectError, ConnectFault, ErrorKind, Observer, Opened, Pool,
-    PooledConnection,
+    Builder, CloseReason, ConnectError, ConnectFault, ErrorKind, Observer, Pool, PooledConnection,
 };
 use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -2,7 +2,8 @@
 
 #[cfg(feature = "sqlite")]
 mod into_pools {
-    use poolwarden::{ErrorKind, FromSettings, Manager, Pool, Settings, Sqlite};
+    use poolwarden::driver::FromSettings;
+    use poolwarden::{ErrorKind, Manager, Pool, Settings, Sqlite};
     use std::time::Duration;
 
     #[test]

@@ -115,7 +115,7 @@ fn a_reset_that_gets_no_answer_is_bounded_without_a_descriptor_to_spare() {
         let (pool, script) =
             pool(Transport::Tcp, |options| options.max_size(1).ping_timeout(bound));
         let mut conn = pool.get().expect("it opens");
-        conn.left = poolwarden::SessionState::Dirty;
+        conn.left = poolwarden::driver::SessionState::Dirty;
         let no_descriptors = limits.descriptors(0);
         script.server().mute();
         let ((), took) = within(LONG_TIMEOUT, || drop(conn));
@@ -189,7 +189,7 @@ fn a_waiter_gets_its_connection_when_the_closer_can_start_though_housekeeping_is
 struct BlockedObserver(Gate);
 
 impl poolwarden::Observer for BlockedObserver {
-    fn closed(&self, _: &poolwarden::Closed<'_>) {
+    fn closed(&self, _: &poolwarden::observe::Closed<'_>) {
         self.0.pass();
     }
 }

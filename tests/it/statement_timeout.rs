@@ -1,6 +1,7 @@
 //! SQLite: a statement past its timeout is interrupted, and no other one.
 
-use poolwarden::{Error, ErrorKind, Pool, PooledConnection, Sqlite, Stopped};
+use poolwarden::query::Stopped;
+use poolwarden::{Error, ErrorKind, Pool, PooledConnection, Sqlite};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::wait::within;
@@ -111,7 +112,7 @@ fn one_of_the_pools_queries_that_takes_long_is_reported_with_the_place_of_its_ch
     #[derive(Clone, Default)]
     struct Slow(std::sync::Arc<std::sync::Mutex<Vec<(u64, Duration, u32)>>>);
     impl poolwarden::Observer for Slow {
-        fn slow_statement(&self, event: &poolwarden::SlowStatement<'_>) {
+        fn slow_statement(&self, event: &poolwarden::observe::SlowStatement<'_>) {
             let line = event.site.expect("it is known").line();
             let mut list = self.0.lock().expect("no panic");
             list.push((event.connection, event.took, line));

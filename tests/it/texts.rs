@@ -5,9 +5,9 @@
 use crate::common::fake::{Act, At, Fake, Transport};
 use crate::common::gate::Gate;
 use crate::common::{LONG_TIMEOUT, pool, pool_with, start_checkout, until, until_waiting};
-use poolwarden::{
-    ConnectError, ConnectFault, Error, Phase, Pool, PoolOptions, ServerLimits, Settings, SizePolicy,
-};
+use poolwarden::config::ServerLimits;
+use poolwarden::driver::Phase;
+use poolwarden::{ConnectError, ConnectFault, Error, Pool, PoolOptions, Settings, SizePolicy};
 use std::fmt::{Display, Write as _};
 use std::io;
 use std::thread;

@@ -2,7 +2,8 @@
 
 use crate::cell::{Encryption, has_tls};
 use mysql::prelude::Queryable;
-use poolwarden::{Driver, Error, MySql, Pool, Postgres, SslMode, Tls};
+use poolwarden::driver::Driver;
+use poolwarden::{Error, MySql, Pool, Postgres, SslMode, Tls};
 use std::sync::OnceLock;
 use support::certificates::Certificate;
 use support::{mariadb, postgres as pg};

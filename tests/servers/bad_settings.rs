@@ -1,9 +1,9 @@
 //! Every setting of every driver with every kind of bad value: the error names the setting
 //! and shows no value, and no driver panics.
 
-use poolwarden::{
-    Driver, Error, ErrorKind, FromSettings, MySql, Pool, PoolOptions, Postgres, Settings, System,
-};
+use poolwarden::config::System;
+use poolwarden::driver::{Driver, FromSettings};
+use poolwarden::{Error, ErrorKind, MySql, Pool, PoolOptions, Postgres, Settings};
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;

@@ -8,7 +8,8 @@ mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-use poolwarden::{Driver, Error, ErrorKind, Pool};
+use poolwarden::driver::Driver;
+use poolwarden::{Error, ErrorKind, Pool};
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};

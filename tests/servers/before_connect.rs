@@ -2,7 +2,8 @@
 //! connection before it is opened.
 
 use mysql::prelude::Queryable;
-use poolwarden::{ConnectFault, Driver, ErrorKind, MySql, Phase, Pool, Postgres};
+use poolwarden::driver::{Driver, Phase};
+use poolwarden::{ConnectFault, ErrorKind, MySql, Pool, Postgres};
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::sync::Arc;

@@ -2,7 +2,8 @@
 //! own timers end such a connection, if they are set.
 
 use crate::variant::{My, Pg, Variant, fill};
-use poolwarden::{CloseReason, Keepalive, Pool};
+use poolwarden::config::Keepalive;
+use poolwarden::{CloseReason, Pool};
 use socket2::{SockRef, Socket};
 use std::thread;
 use std::time::{Duration, Instant};

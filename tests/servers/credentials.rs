@@ -1,9 +1,8 @@
 //! Passwords that are rotated under load, and hooks that hang, panic and fail.
 
 use crate::variant::{My, Pg, Variant};
-use poolwarden::{
-    BoxError, ConnectFault, Credentials, Driver, ErrorKind, MySql, Phase, Pool, Postgres,
-};
+use poolwarden::driver::{Driver, Phase};
+use poolwarden::{BoxError, ConnectFault, Credentials, ErrorKind, MySql, Pool, Postgres};
 use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,7 +1,8 @@
 //! Every call returns by its deadline, whatever the server, the network or the resolver does.
 
 use crate::variant::{My, Ours, Pg, Subject, Variant, fill};
-use poolwarden::{ErrorKind, MySql, Phase, Pool, PooledConnection, Postgres, Validation};
+use poolwarden::driver::Phase;
+use poolwarden::{ErrorKind, MySql, Pool, PooledConnection, Postgres, Validation};
 use std::io;
 use std::net::SocketAddr;
 use std::thread::sleep;
@@ -17,7 +18,7 @@ const LIMIT: Duration = Duration::from_millis(1_500);
 const SIZE: u32 = 4;
 
 /// Checks out and returns the error, which must come in time.
-fn refusal<D: poolwarden::Driver>(pool: &Pool<D>) -> poolwarden::Error {
+fn refusal<D: poolwarden::driver::Driver>(pool: &Pool<D>) -> poolwarden::Error {
     let began = Instant::now();
     let error = pool.get_timeout(TIMEOUT).map(drop).expect_err("no connection can be opened");
     let took = began.elapsed();
@@ -26,7 +27,7 @@ fn refusal<D: poolwarden::Driver>(pool: &Pool<D>) -> poolwarden::Error {
 }
 
 /// Asserts that all permits can be taken at the same time: no slot is lost.
-fn assert_all_places<D: poolwarden::Driver>(pool: &Pool<D>, within: Duration) {
+fn assert_all_places<D: poolwarden::driver::Driver>(pool: &Pool<D>, within: Duration) {
     let until = Instant::now() + within;
     let mut held: Vec<PooledConnection<D>> = Vec::new();
     while held.len() < pool.snapshot().max_size as usize {
@@ -116,7 +117,7 @@ fn a_frozen_mariadb_delays_no_caller_beyond_its_deadline_and_loses_no_slot() {
 }
 
 /// A pool without an open connection whose connect hangs.
-pub fn hanging<D: poolwarden::Driver>(driver: D, phase: Phase) {
+pub fn hanging<D: poolwarden::driver::Driver>(driver: D, phase: Phase) {
     let pool = Pool::builder().max_size(2).build_lazy(driver).expect("options agree");
     for _ in 0..2 {
         let error = refusal(&pool);
@@ -126,7 +127,7 @@ pub fn hanging<D: poolwarden::Driver>(driver: D, phase: Phase) {
 }
 
 /// The same with a connect timeout that is shorter than the caller's.
-pub fn hanging_dial<D: poolwarden::Driver>(driver: D, phase: Phase) {
+pub fn hanging_dial<D: poolwarden::driver::Driver>(driver: D, phase: Phase) {
     let builder = Pool::builder().max_size(2).connect_timeout(Duration::from_millis(400));
     let pool = builder.build_lazy(driver).expect("options agree");
     let patient = Duration::from_secs(20);

@@ -1,7 +1,8 @@
 //! Several hosts, for MySQL and MariaDB as for PostgreSQL.
 
 use crate::variant::{My, Pg, Variant};
-use poolwarden::{ConnectFault, Driver, MySql, Pool, Postgres};
+use poolwarden::driver::Driver;
+use poolwarden::{ConnectFault, MySql, Pool, Postgres};
 use std::time::{Duration, Instant};
 use support::script::serve;
 use support::{mariadb, port, postgres as pg};

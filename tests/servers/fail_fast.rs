@@ -16,7 +16,7 @@ use support::{mariadb, port, postgres as pg};
 /// driver's own error is the source.
 fn fails_immediately<D, E>(driver: impl Fn() -> D, fault: ConnectFault)
 where
-    D: poolwarden::Driver,
+    D: poolwarden::driver::Driver,
     E: std::error::Error + 'static,
 {
     let began = Instant::now();

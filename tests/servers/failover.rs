@@ -1,8 +1,9 @@
 //! A pool with `Role::Writable` follows the server that accepts writes.
 
 use crate::variant::{fill, fresh_name, shared_my, shared_pg};
+use poolwarden::driver::Driver;
 use poolwarden::{
-    CloseReason, ConnectFault, Driver, Error, ErrorKind, FaultClass, MySql, Pool, Postgres, Role,
+    CloseReason, ConnectFault, Error, ErrorKind, FaultClass, MySql, Pool, Postgres, Role,
     Validation,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};

@@ -3,7 +3,8 @@
 mod mariadb;
 mod postgres;
 
-use poolwarden::{Driver, Error, Fault, FaultClass, Pool, RetrySafety, Usability};
+use poolwarden::driver::Driver;
+use poolwarden::{Error, Fault, FaultClass, Pool, RetrySafety, Usability};
 use std::time::Duration;
 
 fn means(fault: Fault, class: FaultClass, connection: Usability, repeat: RetrySafety) {

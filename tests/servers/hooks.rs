@@ -2,7 +2,8 @@
 
 use crate::variant::{My, Pg, Variant, fresh_name};
 use mysql::prelude::Queryable;
-use poolwarden::{BoxError, CheckinAction, CloseReason, Driver, ErrorKind, Pool, Reset};
+use poolwarden::driver::Driver;
+use poolwarden::{BoxError, CheckinAction, CloseReason, ErrorKind, Pool, Reset};
 use std::time::{Duration, Instant};
 use support::{mariadb, postgres as pg};
 

@@ -3,7 +3,8 @@
 
 use crate::variant::{My, Pg, Variant, fill};
 use mysql::prelude::Queryable;
-use poolwarden::{Pool, ServerLimits};
+use poolwarden::Pool;
+use poolwarden::config::ServerLimits;
 use std::time::Duration;
 use support::mariadb::Product;
 use support::pgbouncer::{Bouncer, Mode};

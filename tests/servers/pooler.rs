@@ -1,7 +1,8 @@
 //! Statements behind a pooler in transaction mode.
 
 use crate::variant::{Pg, Variant};
-use poolwarden::{CloseReason, ErrorKind, Pool, Pooler, Postgres};
+use poolwarden::config::Pooler;
+use poolwarden::{CloseReason, ErrorKind, Pool, Postgres};
 use postgres::fallible_iterator::FallibleIterator;
 use std::env;
 use std::io::Read;

@@ -3,7 +3,8 @@
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::{F_UNLCK, F_WRLCK, flock};
-use poolwarden::{Driver, MySql, Pool, Postgres};
+use poolwarden::driver::Driver;
+use poolwarden::{MySql, Pool, Postgres};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::net::UnixListener;

@@ -1,9 +1,11 @@
 //! No secret is ever printed: a marker password is configured in every way,
 //! every fault happens, and no output shows it.
 
+use poolwarden::driver::{Driver, FromSettings};
+use poolwarden::observe::{Closed, Opened};
 use poolwarden::{
-    Closed, ConnectError, Credentials, Driver, Error, FromSettings, Manager, MySql, Observer,
-    Opened, Pool, PoolOptions, Postgres, Settings,
+    ConnectError, Credentials, Error, Manager, MySql, Observer, Pool, PoolOptions, Postgres,
+    Settings,
 };
 use std::error::Error as StdError;
 use std::fmt::Debug;

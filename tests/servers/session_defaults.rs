@@ -2,7 +2,8 @@
 
 use crate::variant::{My, Pg, Variant, fresh_name};
 use mysql::prelude::Queryable;
-use poolwarden::{Builder, ConnectFault, Driver, ErrorKind, IsolationLevel, Pool, Reset, Role};
+use poolwarden::driver::Driver;
+use poolwarden::{Builder, ConnectFault, ErrorKind, IsolationLevel, Pool, Reset, Role};
 use support::{mariadb, postgres as pg};
 
 fn with_all<D: Driver>(schema: &str, zone: &str) -> Builder<D> {

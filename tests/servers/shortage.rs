@@ -1,7 +1,8 @@
 //! A process that temporarily runs out of threads or descriptors loses no permit.
 
 use crate::variant::{My, Pg, Variant};
-use poolwarden::{Driver, Pool, PooledConnection};
+use poolwarden::driver::Driver;
+use poolwarden::{Pool, PooledConnection};
 use std::mem;
 use std::time::Duration;
 use support::shortage::{in_child, in_child_with};

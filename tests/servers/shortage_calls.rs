@@ -1,7 +1,8 @@
 //! Calls that need a descriptor or a thread while the process has none left.
 
 use crate::variant::{My, Pg, Variant};
-use poolwarden::{ConnectFault, Driver, ErrorKind, MySql, Pool, PooledConnection, Postgres};
+use poolwarden::driver::Driver;
+use poolwarden::{ConnectFault, ErrorKind, MySql, Pool, PooledConnection, Postgres};
 use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};

@@ -2,7 +2,8 @@
 
 use crate::variant::{fresh_name, shared_my, shared_pg};
 use mysql::prelude::Queryable;
-use poolwarden::{MySql, Observer, Pool, PooledConnection, Postgres, SlowStatement};
+use poolwarden::observe::SlowStatement;
+use poolwarden::{MySql, Observer, Pool, PooledConnection, Postgres};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -3,7 +3,9 @@
 
 use crate::slow_statement::{Ended, SlowStatement, sleep_in_mysql};
 use crate::variant::{My, Ours, Pg, Subject, Variant, fill, shared_my, shared_pg};
-use poolwarden::{Builder, CloseReason, Driver, Error, ErrorKind, Pool, PooledConnection, Stopped};
+use poolwarden::driver::Driver;
+use poolwarden::query::Stopped;
+use poolwarden::{Builder, CloseReason, Error, ErrorKind, Pool, PooledConnection};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};

@@ -10,7 +10,8 @@ mod warnings;
 
 use crate::variant::{My, Pg, Variant};
 use mysql::prelude::Queryable;
-use poolwarden::{ConnectFault, Encryption, Pool, SslMode, Tls};
+use poolwarden::observe::Encryption;
+use poolwarden::{ConnectFault, Pool, SslMode, Tls};
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::sync::OnceLock;

@@ -1,7 +1,8 @@
 //! Dials over unix sockets, whose socket the PostgreSQL driver does not expose.
 
 use crate::variant::{Pg, Variant};
-use poolwarden::{ConnectFault, Driver, MySql, Pool, Postgres};
+use poolwarden::driver::Driver;
+use poolwarden::{ConnectFault, MySql, Pool, Postgres};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 use std::os::unix::fs::symlink;

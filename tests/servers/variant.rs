@@ -1,6 +1,7 @@
 //! The ways to reach a server, so that one test body serves them all.
 
-use poolwarden::{CloseReason, Driver, Manager, MySql, Pool, PooledConnection, Postgres, Tls};
+use poolwarden::driver::Driver;
+use poolwarden::{CloseReason, Manager, MySql, Pool, PooledConnection, Postgres, Tls};
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use support::{mariadb, postgres as pg};

@@ -47,7 +47,10 @@ fn one_ping_times_out<F: Variant>(variant: &F, proxy: &Proxy) {
     assert_eq!(books.closed_by(CloseReason::SiblingPingTimeout), 7, "{books}");
 }
 
-fn fill_beside<D: poolwarden::Driver>(pool: &Pool<D>, held: poolwarden::PooledConnection<D>) {
+fn fill_beside<D: poolwarden::driver::Driver>(
+    pool: &Pool<D>,
+    held: poolwarden::PooledConnection<D>,
+) {
     let others = (1..pool.snapshot().max_size).map(|_| pool.get().expect("the server accepts"));
     let others: Vec<_> = others.collect();
     drop((held, others));

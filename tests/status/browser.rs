@@ -4,7 +4,8 @@
 
 use crate::text::HOSTILE;
 use nix::sys::stat::Mode;
-use poolwarden::{Pool, Postgres, status};
+use poolwarden::observe::status;
+use poolwarden::{Pool, Postgres};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};

@@ -91,12 +91,12 @@ fn the_facade_gets_the_metrics_under_opentelemetrys_names() {
     // The pool's connection is opened on another thread: a recorder of this thread only sees
     // what this one does.
     metrics::with_local_recorder(&facade, || {
-        poolwarden::metrics::describe();
-        let builder = builder.observer(poolwarden::metrics::Times);
+        poolwarden::observe::metrics::describe();
+        let builder = builder.observer(poolwarden::observe::metrics::Times);
         let pool = builder.build(Sqlite::memory()).expect("a database in memory");
         drop(pool.get().expect("a connection"));
         let _held = pool.get().expect("a connection");
-        poolwarden::metrics::publish();
+        poolwarden::observe::metrics::publish();
     });
     let all = kept.0.lock().expect("no panic").clone();
     let pool = "db.client.connection.pool.name=to the facade";

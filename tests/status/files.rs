@@ -1,7 +1,8 @@
 //! The dashboard and the alert rules in `examples/observability` use only what is written.
 
 use crate::text::promtool;
-use poolwarden::{Pool, Postgres, status};
+use poolwarden::observe::status;
+use poolwarden::{Pool, Postgres};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;

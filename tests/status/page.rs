@@ -1,7 +1,8 @@
 //! The status page as HTML.
 
 use crate::text::{HOSTILE, sqlite};
-use poolwarden::{CloseReason, Pool, Postgres, status};
+use poolwarden::observe::status;
+use poolwarden::{CloseReason, Pool, Postgres};
 use std::thread;
 use std::time::Duration;
 use support::wait::eventually;

@@ -1,6 +1,7 @@
 //! The metrics in Prometheus' format, and JSON.
 
-use poolwarden::{Pool, Sqlite, status};
+use poolwarden::observe::status;
+use poolwarden::{Pool, Sqlite};
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};

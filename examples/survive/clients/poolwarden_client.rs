@@ -4,9 +4,8 @@ use super::{Client, Counters, POOL_SIZE};
 use crate::bank::{Outcome, Transfer};
 use crate::testbed::POOLWARDEN;
 use mysql::prelude::Queryable;
-use poolwarden::{
-    CloseReason, Driver, Error, ErrorKind, MySql, Pool, Postgres, RetryPolicy, Snapshot,
-};
+use poolwarden::driver::Driver;
+use poolwarden::{CloseReason, Error, ErrorKind, MySql, Pool, Postgres, RetryPolicy, Snapshot};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

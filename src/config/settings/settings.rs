@@ -19,11 +19,12 @@ use std::time::Duration;
 /// The server, the user, the database and the pool options: from a URL, a connection
 /// string, the environment or a file.
 ///
-/// [`FromSettings`](crate::FromSettings) creates a driver from it, and [`Pool::connect`]
+/// [`FromSettings`](crate::driver::FromSettings) creates a driver from it, and [`Pool::connect`]
 /// a pool. The README lists all keys.
 ///
 /// ```
-/// use poolwarden::{Settings, System};
+/// use poolwarden::Settings;
+/// use poolwarden::config::System;
 ///
 /// let url = "postgres://app:hunter2@db1:5432,db2/orders?sslmode=require&pool_max_size=8";
 /// let settings: Settings = url.parse()?;

@@ -180,7 +180,7 @@ impl MySql {
     ///   host exists.
     /// - The driver loads the system's authorities at each dial with TLS, about 45 ms on
     ///   one processor (measured, OpenSSL 3.0).
-    /// - A client certificate must be [`Pkcs12`](crate::ClientIdentity::Pkcs12).
+    /// - A client certificate must be [`Pkcs12`](crate::config::ClientIdentity::Pkcs12).
     ///
     /// ```no_run
     /// use poolwarden::{MySql, Pool, SslMode, Tls};

@@ -31,6 +31,5 @@ mod transport;
 
 pub(crate) use connection_state::ConnectionState;
 pub use options::Postgres;
-pub use pooler::Pooler;
 pub(crate) use protocol::transaction_scope::{EarlyEnd, TransactionEnd};
 pub(crate) use transaction_watch::TransactionWatch;

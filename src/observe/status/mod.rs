@@ -2,7 +2,8 @@
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")] {
-//! use poolwarden::{Pool, Sqlite, status};
+//! use poolwarden::{Pool, Sqlite};
+//! use poolwarden::observe::status;
 //!
 //! let pool = Pool::builder().name("orders").build(Sqlite::memory())?;
 //! assert!(status::prometheus().contains("poolwarden_opened_total{"));

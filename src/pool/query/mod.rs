@@ -25,6 +25,7 @@ mod transaction_options;
 mod transactional;
 mod transactions;
 
+pub use crate::connection::Stopped;
 #[cfg(feature = "mysql")]
 pub use mysql::{MySqlTransaction, MySqlWriteResult};
 pub use transaction_builder::TransactionBuilder;

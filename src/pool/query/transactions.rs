@@ -14,7 +14,7 @@ use std::panic::Location;
 
 /// Transactions.
 ///
-/// The closure gets `postgres::Transaction`, [`MySqlTransaction`](crate::MySqlTransaction)
+/// The closure gets `postgres::Transaction`, [`MySqlTransaction`](crate::query::MySqlTransaction)
 /// or `rusqlite::Transaction`.
 ///
 /// On SQLite the transaction takes the write lock at its beginning (`BEGIN IMMEDIATE`): one

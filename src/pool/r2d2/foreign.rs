@@ -110,7 +110,8 @@ impl<M: ManageConnection> Foreign<M> {
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] {
-    /// # use poolwarden::{Foreign, Manager, Pool, ResetOutcome, Sqlite};
+    /// # use poolwarden::{Foreign, Manager, Pool, Sqlite};
+    /// # use poolwarden::driver::ResetOutcome;
     /// # let manager = Manager::new(Sqlite::memory());
     /// let driver = Foreign::new(manager).in_process().with_reset(|connection| {
     ///     let rolled_back = !connection.is_autocommit();

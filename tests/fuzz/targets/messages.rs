@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use poolwarden::Unsolicited;
+use poolwarden::driver::Unsolicited;
 use poolwarden::fuzzing::{server_message, server_messages, unsolicited};
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,7 +2,8 @@
 
 use super::LONG_TIMEOUT;
 use super::fake::Scripted;
-use poolwarden::{Driver, ErrorKind, Pool, PooledConnection, Snapshot};
+use poolwarden::driver::Driver;
+use poolwarden::{ErrorKind, Pool, PooledConnection, Snapshot};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::wait::eventually;

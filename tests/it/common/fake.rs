@@ -15,11 +15,13 @@ pub use manager::{FakeManager, ManagerError};
 pub use script::{Act, At, Script};
 pub use server::ServerClose;
 
-use poolwarden::{
-    Attempt, BoxError, Cancelled, Canceller, CloseReason, ConnectError, ConnectFault, Descriptor,
-    Driver, Phase, Reset, ResetOutcome, ServerLimits, ServerMessage, SessionState, SocketAccess,
-    Unsolicited, Usage,
+use poolwarden::config::ServerLimits;
+use poolwarden::driver::{
+    Attempt, Cancelled, Canceller, Descriptor, Driver, Phase, ResetOutcome, SessionState,
+    SocketAccess, Unsolicited, Usage,
 };
+use poolwarden::observe::ServerMessage;
+use poolwarden::{BoxError, CloseReason, ConnectError, ConnectFault, Reset};
 use socket2::Socket;
 use std::fmt;
 use std::io::{Read, Write};

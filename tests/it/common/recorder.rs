@@ -1,8 +1,7 @@
 //! An observer that records all events.
 
-use poolwarden::{
-    CloseReason, Closed, ConnectError, ConnectFault, ConnectionInfo, Observer, Opened,
-};
+use poolwarden::observe::{Closed, ConnectionInfo, Opened};
+use poolwarden::{CloseReason, ConnectError, ConnectFault, Observer};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 

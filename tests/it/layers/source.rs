@@ -174,6 +174,16 @@ fn passed_on(code: &str, name: &str) -> Option<String> {
     found.into_iter().find(|path| path.ends_with(&format!("::{name}")))
 }
 
+/// The paths of all names that a file passes on to everybody, but for what is only for fuzzing.
+pub(super) fn passed_on_by(text: &str) -> Vec<String> {
+    let code: String = text.lines().map(|line| without_comment(line).to_owned() + "\n").collect();
+    let mut found = Vec::new();
+    for (place, _) in code.match_indices("\npub use ") {
+        expand(code[place + "\npub use ".len()..].trim_start_matches("::"), "", &mut found);
+    }
+    found
+}
+
 pub(super) fn package() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

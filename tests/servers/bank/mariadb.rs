@@ -3,7 +3,8 @@
 use super::{Books, Transfer, Way, open, schema};
 use crate::variant::{Variant, shared_my};
 use mysql::prelude::Queryable;
-use poolwarden::{Error, IsolationLevel, MySql, MySqlTransaction, Pool, RetryPolicy};
+use poolwarden::query::MySqlTransaction;
+use poolwarden::{Error, IsolationLevel, MySql, Pool, RetryPolicy};
 use std::time::Duration;
 
 const BODY: &str = "update accounts set balance = balance - amount where id = source; \

@@ -9,7 +9,8 @@ mod pgbouncer;
 mod pgpool;
 
 use crate::variant::{Ours, Pg, Variant, fill_and, run_threads};
-use poolwarden::{Driver, Pool, Postgres};
+use poolwarden::driver::Driver;
+use poolwarden::{Pool, Postgres};
 use std::time::Duration;
 use support::wait::eventually;
 

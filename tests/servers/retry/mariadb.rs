@@ -4,9 +4,8 @@ use crate::patience::patient_web;
 use crate::variant::{My, Variant, shared_my};
 use mysql::Conn;
 use mysql::prelude::Queryable;
-use poolwarden::{
-    Error, ErrorKind, FaultClass, MySql, MySqlTransaction, Pool, RetryPolicy, RetrySafety,
-};
+use poolwarden::query::MySqlTransaction;
+use poolwarden::{Error, ErrorKind, FaultClass, MySql, Pool, RetryPolicy, RetrySafety};
 use std::thread;
 use std::time::Duration;
 use support::mariadb::{self, Product};

@@ -5,10 +5,10 @@ use super::{available, fault_of, full, outcome, relay, tls_my, tls_pg, tls_pg_as
 use crate::deadlines::{hanging, hanging_dial};
 use crate::variant::{My, Pg, Variant};
 use native_tls::{Identity, TlsAcceptor, TlsStream};
-use poolwarden::{
-    ChannelBinding, CloseReason, ConnectFault, Encryption, ErrorKind, Phase, Pool, SslMode,
-    SslNegotiation, Tls,
-};
+use poolwarden::config::{ChannelBinding, SslNegotiation};
+use poolwarden::driver::Phase;
+use poolwarden::observe::Encryption;
+use poolwarden::{CloseReason, ConnectFault, ErrorKind, Pool, SslMode, Tls};
 use std::fs;
 use std::io::{self, ErrorKind as IoKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};

@@ -2,7 +2,9 @@
 //! command that fixes them.
 
 use super::{available, fault_of, full, outcome, tls_my_as, tls_pg, tls_pg_as};
-use poolwarden::{ClientIdentity, ConnectFault, Encryption, MySql, Postgres, SslMode, Tls};
+use poolwarden::config::ClientIdentity;
+use poolwarden::observe::Encryption;
+use poolwarden::{ConnectFault, MySql, Postgres, SslMode, Tls};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

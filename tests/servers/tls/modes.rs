@@ -2,7 +2,8 @@
 
 use super::{ReportsTls, available, full, outcome};
 use crate::variant::{My, Pg};
-use poolwarden::{ConnectFault, Encryption, SslMode, Tls};
+use poolwarden::observe::Encryption;
+use poolwarden::{ConnectFault, SslMode, Tls};
 use support::certificates::{self, Certificate};
 use support::{mariadb, postgres as pg};
 

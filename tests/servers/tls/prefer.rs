@@ -2,7 +2,8 @@
 
 use super::{available, fault_of, outcome, relay, tls_my, tls_my_as, tls_pg};
 use crate::variant::{My, Pg, Variant};
-use poolwarden::{ConnectFault, Encryption, Pool, SslMode, Tls};
+use poolwarden::observe::Encryption;
+use poolwarden::{ConnectFault, Pool, SslMode, Tls};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use support::proxy::Proxy;

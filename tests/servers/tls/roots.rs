@@ -3,7 +3,8 @@
 
 use super::{available, outcome, tls_my, tls_pg};
 use crate::variant::{My, Pg};
-use poolwarden::{ConnectFault, Encryption, SslMode, Tls};
+use poolwarden::observe::Encryption;
+use poolwarden::{ConnectFault, SslMode, Tls};
 use std::env;
 use std::process::Command;
 use support::certificates;

@@ -3,7 +3,8 @@
 
 use super::{available, tls_my, tls_pg};
 use crate::variant::{My, Pg, Variant, fill, fresh_name};
-use poolwarden::{Encryption, Pool, SslMode, Tls};
+use poolwarden::observe::Encryption;
+use poolwarden::{Pool, SslMode, Tls};
 use std::time::Duration;
 use support::certificates;
 use support::logs::{self, Record};

@@ -4,7 +4,8 @@
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, HttpResponse, HttpServer, ResponseError, dev};
-use poolwarden::{Error, ErrorKind, Pool, Postgres, status};
+use poolwarden::observe::status;
+use poolwarden::{Error, ErrorKind, Pool, Postgres};
 use std::net::TcpListener;
 use std::time::Duration;
 

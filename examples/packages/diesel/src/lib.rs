@@ -18,7 +18,8 @@
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, R2D2Connection};
-use poolwarden::{BoxError, Builder, Error, Foreign, Pool, ResetOutcome};
+use poolwarden::driver::ResetOutcome;
+use poolwarden::{BoxError, Builder, Error, Foreign, Pool};
 
 diesel::table! {
     posts (id) {

@@ -1,7 +1,7 @@
 //! Recommendations from the server's limits, with the arithmetic shown.
 
 use super::section::Row;
-use poolwarden::ServerLimits;
+use poolwarden::config::ServerLimits;
 use poolwarden::config::{DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_LIFETIME, DEFAULT_MAX_SIZE};
 use std::time::Duration;
 

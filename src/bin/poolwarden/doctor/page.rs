@@ -3,7 +3,9 @@
 use super::queries::Queries;
 use super::section::{Row, Section};
 use super::{advice, explanation};
-use poolwarden::{Driver, Error, Pool, PooledConnection, ServerLimits};
+use poolwarden::config::ServerLimits;
+use poolwarden::driver::Driver;
+use poolwarden::{Error, Pool, PooledConnection};
 use std::time::{Duration, Instant};
 
 /// Timeout for connecting and for checking out.

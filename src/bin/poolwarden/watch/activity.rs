@@ -1,6 +1,7 @@
 //! What happened since the last picture, and the last closes.
 
-use poolwarden::{Closed, ConnectError, Observer};
+use poolwarden::observe::Closed;
+use poolwarden::{ConnectError, Observer};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

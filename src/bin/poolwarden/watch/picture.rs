@@ -1,7 +1,9 @@
 //! One picture of a pool, as lines of text.
 
 use super::activity::Activity;
-use poolwarden::{ConnectionInfo, ConnectionStatus, Driver, Pool, Snapshot};
+use poolwarden::driver::Driver;
+use poolwarden::observe::{ConnectionInfo, ConnectionStatus};
+use poolwarden::{Pool, Snapshot};
 use std::time::Duration;
 
 /// What the sparkline is drawn with, the lowest first.

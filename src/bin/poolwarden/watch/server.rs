@@ -1,9 +1,10 @@
 //! What the load asks of each kind of server.
 
+use poolwarden::driver::FromSettings;
 use poolwarden::mysql::Conn;
 use poolwarden::mysql::prelude::Queryable;
 use poolwarden::postgres::{Client, SimpleQueryMessage};
-use poolwarden::{FromSettings, MySql, Postgres};
+use poolwarden::{MySql, Postgres};
 
 /// A server that can be watched.
 pub(super) trait Server: FromSettings {

@@ -1,0 +1,93 @@
+//! Which names are public, and where: what an application uses at the root, and each name once.
+
+use super::source;
+use std::collections::BTreeMap;
+
+/// What an application names: pools, drivers, options and errors.
+const ROOT: &[&str] = &[
+    // What it holds.
+    "Pool",
+    "Builder",
+    "PooledConnection",
+    "CancelHandle",
+    "RetryPolicy",
+    "CheckinAction",
+    "Manager",
+    "ManagedConnection",
+    "Foreign",
+    // Drivers and where they connect.
+    "Postgres",
+    "MySql",
+    "Sqlite",
+    "Settings",
+    "Credentials",
+    "Secret",
+    "Tls",
+    "SslMode",
+    // Options.
+    "PoolOptions",
+    "SizePolicy",
+    "Validation",
+    "Reset",
+    "Role",
+    "IsolationLevel",
+    // Errors.
+    "Error",
+    "ErrorKind",
+    "Result",
+    "BoxError",
+    "ConnectError",
+    "ConnectFault",
+    "Fault",
+    "FaultClass",
+    "RetrySafety",
+    "Usability",
+    "Classify",
+    "fault_of",
+    // What it sees.
+    "Snapshot",
+    "Health",
+    "Observer",
+    "CloseReason",
+    // The crates of the drivers, and a module that stands in a private one.
+    "postgres",
+    "mysql",
+    "rusqlite",
+    "r2d2",
+    "query",
+];
+
+/// The public modules with names, and the files that declare them.
+const MODULES: &[(&str, &str)] = &[
+    ("config", "config/mod.rs"),
+    ("driver", "driver/mod.rs"),
+    ("observe", "observe/mod.rs"),
+    ("query", "pool/query/mod.rs"),
+];
+
+/// The names that a file passes on to everybody.
+fn passed_on(path: &str) -> Vec<String> {
+    let names = source::passed_on_by(&source::text(path)).into_iter();
+    names.map(|path| path.rsplit("::").next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn the_root_has_the_names_that_an_application_uses_and_no_others() {
+    let mut found = passed_on("lib.rs");
+    found.sort();
+    let mut intended: Vec<_> = ROOT.iter().map(|name| (*name).to_owned()).collect();
+    intended.sort();
+    assert_eq!(found, intended);
+}
+
+#[test]
+fn each_public_name_has_one_place() {
+    let mut places: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (module, path) in [("the root", "lib.rs")].iter().chain(MODULES) {
+        let names = passed_on(path);
+        assert!(names.len() >= 5, "{module}: {names:?}");
+        names.into_iter().for_each(|name| places.entry(name).or_default().push(module));
+    }
+    places.retain(|_, modules| modules.len() > 1);
+    assert_eq!(places, BTreeMap::new());
+}
