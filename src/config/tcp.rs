@@ -8,6 +8,7 @@ use std::time::Duration;
 /// `tcp_user_timeout` earlier, at the first probe that is due after it (Linux
 /// manual, "tcp(7)", `TCP_USER_TIMEOUT`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Keepalive {
     /// Idle time before the first probe; 1 s to 32 767 s, whole seconds. Default 30 s.
     pub idle: Duration,
@@ -17,9 +18,17 @@ pub struct Keepalive {
     pub probes: u32,
 }
 
+impl Keepalive {
+    /// Creates the three values: the idle time, the time between probes, and the number of
+    /// unanswered probes; the ranges are those of the fields.
+    pub const fn new(idle: Duration, interval: Duration, probes: u32) -> Keepalive {
+        Keepalive { idle, interval, probes }
+    }
+}
+
 impl Default for Keepalive {
     fn default() -> Keepalive {
-        Keepalive { idle: Duration::from_secs(30), interval: Duration::from_secs(10), probes: 3 }
+        Keepalive::new(Duration::from_secs(30), Duration::from_secs(10), 3)
     }
 }
 

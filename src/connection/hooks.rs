@@ -16,6 +16,7 @@ pub(crate) type CloseHook<C> = dyn Fn(&mut C) + Send + Sync;
 /// What becomes of a connection at check-in; returned by the hook of
 /// [`Builder::on_checkin`](crate::Builder::on_checkin).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CheckinAction {
     /// It is reset, if its session needs it, and kept.
     Keep,

@@ -147,6 +147,7 @@ impl Attempt {
     ///
     /// [`Expired`] if the deadline has passed: the driver must return an error, and the
     /// socket is already shut down.
+    #[cfg(unix)]
     pub fn watch(&self, socket: Descriptor) -> Result<(), Expired> {
         let mut state = self.0.state.lock();
         if state.expired || state.endpoint_timed_out {

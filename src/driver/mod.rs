@@ -26,6 +26,7 @@ mod statement_observer;
 pub(crate) mod workarounds;
 
 pub use crate::error::Phase;
+#[cfg(unix)]
 pub use crate::sys::sockets::Descriptor;
 pub(crate) use attempt::AttemptOptions;
 pub(crate) use attempt::bound;

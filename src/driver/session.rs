@@ -27,10 +27,27 @@ pub enum SessionState {
 
 /// The result of a reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ResetOutcome {
     /// An open transaction was rolled back.
     pub rolled_back: bool,
     /// The session is as if newly opened: its prepared state is gone, and the pool's
     /// `init` hook runs once more.
     pub cleared: bool,
+}
+
+impl ResetOutcome {
+    /// Sets whether an open transaction was rolled back. Default: `false`.
+    #[must_use]
+    pub const fn with_rolled_back(mut self, rolled_back: bool) -> ResetOutcome {
+        self.rolled_back = rolled_back;
+        self
+    }
+
+    /// Sets whether the session is as if newly opened. Default: `false`.
+    #[must_use]
+    pub const fn with_cleared(mut self, cleared: bool) -> ResetOutcome {
+        self.cleared = cleared;
+        self
+    }
 }

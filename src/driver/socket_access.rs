@@ -5,6 +5,7 @@
 #[non_exhaustive]
 pub enum SocketAccess<'a> {
     /// A socket that can be peeked, and shut down to end a blocking call on it.
+    #[cfg(unix)]
     Socket(std::os::fd::BorrowedFd<'a>),
     /// No connection that could be lost: the database is in this process.
     InProcess,

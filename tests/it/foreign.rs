@@ -180,7 +180,7 @@ fn pool_with_reset(
                 let name = thread::current().name().unwrap_or_default().to_owned();
                 recorder.lock().expect("no panic").push(name);
                 match connection.number {
-                    1 => Ok(ResetOutcome { rolled_back: true, ..ResetOutcome::default() }),
+                    1 => Ok(ResetOutcome::default().with_rolled_back(true)),
                     _ => Err("no answer".into()),
                 }
             })

@@ -24,7 +24,7 @@ const BOUND: Duration = Duration::from_secs(8);
 const CONTROL: Duration = Duration::from_secs(4);
 
 fn pool<F: Variant>(variant: &F, is_set: bool) -> Pool<F::Driver> {
-    let keepalive = Keepalive { idle: IDLE, interval: INTERVAL, probes: 3 };
+    let keepalive = Keepalive::new(IDLE, INTERVAL, 3);
     let builder = Pool::builder().max_size(3).ping_after(None);
     let builder = builder.keepalive(is_set.then_some(keepalive));
     let builder = builder.tcp_user_timeout(is_set.then_some(UNACKNOWLEDGED));

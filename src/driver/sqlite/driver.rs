@@ -340,7 +340,7 @@ impl Driver for Sqlite {
         if reset == Reset::Full && !state.is_clean(connection) {
             return Err("the borrower has changed its connection".into());
         }
-        Ok(ResetOutcome { rolled_back: true, ..ResetOutcome::default() })
+        Ok(ResetOutcome::default().with_rolled_back(true))
     }
 
     fn missing_session_default(&self, defaults: &SessionDefaults) -> Option<&'static str> {

@@ -118,7 +118,7 @@ impl<M: ManageConnection> Foreign<M> {
     ///     if rolled_back {
     ///         connection.execute_batch("rollback")?;
     ///     }
-    ///     Ok(ResetOutcome { rolled_back, ..ResetOutcome::default() })
+    ///     Ok(ResetOutcome::default().with_rolled_back(rolled_back))
     /// });
     /// # Pool::builder().build(driver)?;
     /// # }

@@ -231,7 +231,7 @@ impl Driver for Fake {
     ) -> Result<ResetOutcome, BoxError> {
         self.round_trip(At::Reset, conn)?;
         conn.left = SessionState::Clean;
-        Ok(ResetOutcome { rolled_back: true, ..ResetOutcome::default() })
+        Ok(ResetOutcome::default().with_rolled_back(true))
     }
 
     fn is_writable(

@@ -1,6 +1,6 @@
 //! Which names are public, and where: what an application uses at the root, and each name once.
 
-use super::source;
+use super::source::{self, Crate};
 use std::collections::BTreeMap;
 
 /// What an application names: pools, drivers, options and errors.
@@ -90,4 +90,29 @@ fn each_public_name_has_one_place() {
     }
     places.retain(|_, modules| modules.len() > 1);
     assert_eq!(places, BTreeMap::new());
+}
+
+/// Returns `true` if a declaration, with the lines in front of it, is a public type that others
+/// can build or match in full.
+fn is_open(before: &[&str], line: &str, body: &[&str]) -> bool {
+    let is_enum = line.starts_with("pub enum ");
+    let is_open_struct = line.starts_with("pub struct ")
+        && line.ends_with('{')
+        && body.iter().take_while(|line| **line != "}").any(|line| line.starts_with("    pub "));
+    let attributes = before.iter().rev().take_while(|line| line.starts_with("#["));
+    (is_enum || is_open_struct) && !attributes.into_iter().any(|a| a.contains("non_exhaustive"))
+}
+
+#[test]
+fn every_public_type_that_may_grow_says_so() {
+    let mut found = Vec::new();
+    for source in Crate::read().sources() {
+        let lines: Vec<&str> = source.code.lines().collect();
+        let open = (0..lines.len()).filter(|at| is_open(&lines[..*at], lines[*at], &lines[*at..]));
+        found.extend(open.map(|at| format!("{}: {}", source.path.display(), lines[at])));
+    }
+    assert_eq!(found, [""; 0]);
+    assert!(is_open(&["#[derive(Debug)]"], "pub enum E {", &[]));
+    assert!(is_open(&[], "pub struct S {", &["pub struct S {", "    pub field: u8,", "}"]));
+    assert!(!is_open(&["#[non_exhaustive]"], "pub enum E {", &[]));
 }
