@@ -3,7 +3,7 @@
 use super::sockets::{self, Descriptor};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 impl Descriptor {
     /// Discards received data that will not be read, up to this many bytes; returns how
@@ -22,6 +22,31 @@ impl Descriptor {
             }
         }
         discarded
+    }
+
+    /// Has the kernel count down from this number as bytes are received, or stop counting if it
+    /// is -1; `false` if it cannot. While it counts, a peek sees less.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn set_peek_offset(&self, offset: i32) -> bool {
+        sockets::set_number(self.as_fd(), libc::SOL_SOCKET, libc::SO_PEEK_OFF, offset)
+    }
+
+    /// Returns what is left of that number.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn peek_offset(&self) -> Option<i32> {
+        let (mut left, raw) = (-1, self.as_fd().as_raw_fd());
+        let known = sockets::get_option(raw, libc::SOL_SOCKET, libc::SO_PEEK_OFF, &mut left);
+        (known && left >= 0).then_some(left)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn set_peek_offset(&self, _: i32) -> bool {
+        false
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn peek_offset(&self) -> Option<i32> {
+        None
     }
 
     /// Returns `true` if both ends of the socket are the same: it is connected to itself.

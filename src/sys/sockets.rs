@@ -385,6 +385,20 @@ pub(super) fn get_option<T: Copy>(
     done == 0 && length == wanted
 }
 
+/// Sets an option that is a number; `false` if the socket has none of this name.
+#[cfg(target_os = "linux")]
+pub(super) fn set_number(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> bool {
+    let pointer = std::ptr::from_ref(&value).cast();
+    let length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the kernel reads `length` bytes, which are those of one live value.
+    unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, pointer, length) == 0 }
+}
+
 /// Duplicates a bare number for which the question is answered by yes; asks it of the
 /// duplicate as well, because the number may meanwhile name another file.
 pub(crate) fn duplicate_verified(

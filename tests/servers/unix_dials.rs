@@ -97,3 +97,28 @@ fn connections_are_seen_however_many_descriptors_are_open() {
         },
     );
 }
+
+/// A bare client that connects at the same moment is not taken for the pool's connection: the
+/// socket of each is found.
+#[test]
+fn connections_are_seen_while_other_code_connects_to_the_same_server() {
+    support::require!(postgres);
+    let variant = Pg::new(pg::shared().fresh_database().unix_url());
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut sessions = [None, None];
+                (0..100).for_each(|i| sessions[i % 2] = variant.open().ok());
+            });
+        }
+        for _ in 0..20 {
+            let pool = Pool::builder().max_size(1).ping_after(None);
+            let pool = pool.build_lazy(variant.driver()).expect("the options agree");
+            drop(pool.get().expect("a connection"));
+            drop(pool.get().expect("it is idle"));
+            let books = pool.snapshot();
+            assert_eq!((books.opened, books.pings), (1, 0), "{books}");
+            assert!(books.peeks > 0, "{books}");
+        }
+    });
+}

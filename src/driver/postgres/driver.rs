@@ -121,8 +121,10 @@ impl Postgres {
         let config = client_config::for_socket(config, &self.security.tls, folder, port);
         let config = self.complete(config, candidate, attempt);
         let target = shown(&path);
+        // A connection that does not answer is found out by its first use.
+        let ping = |client: &mut Client| drop(client.is_valid(attempt.remaining() / 2));
         let (client, socket) =
-            match new_unix_socket::watched(&path, attempt, || config.connect(NoTls)) {
+            match new_unix_socket::watched(&path, attempt, || config.connect(NoTls), ping) {
                 Watched::Connected(client, socket) => (client, socket),
                 Watched::Failed(error) => return Err(self.failure(&target, error, None)),
                 Watched::NoDescriptor(error) => {

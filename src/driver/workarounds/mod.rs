@@ -2,6 +2,7 @@
 //! replaces, what upstream would have to offer, and when the file can be deleted.
 
 pub(crate) mod async_context;
+mod claimed_sockets;
 #[cfg(feature = "postgres")]
 pub(crate) mod debug_descriptor;
 #[cfg(feature = "mysql")]

@@ -11,13 +11,12 @@
 //! only a socket that receives the same number of bytes in two pings in a row, and is the
 //! only one that does, is claimed. If there are several, none is.
 
+use super::claimed_sockets;
 use super::turn::{ServerSocket, Turn};
 use crate::sys::clock;
-use crate::sys::process::{DEPTH, PerProcess};
 use crate::sys::sockets::{self, Descriptor};
 use crate::sys::unix_sockets::Identity;
 use crate::sys::{socket_search, socket_state};
-use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -25,10 +24,6 @@ use std::time::Instant;
 
 /// How many pings the search makes at most. Two are enough if no other code connects.
 const PINGS: usize = 6;
-
-/// The sockets that were claimed and may still be open: they belong to other connections.
-static CLAIMED: PerProcess<Mutex<Vec<Identity>>> =
-    PerProcess::new([const { Mutex::new(Vec::new()) }; DEPTH]);
 
 /// The search for the socket that one dial opens.
 pub(crate) struct NewTcpSocket {
@@ -89,7 +84,7 @@ impl NewTcpSocket {
     }
 
     fn candidates(&self) -> Vec<Candidate> {
-        let claimed = CLAIMED.get().lock().clone();
+        let claimed = claimed_sockets::all();
         let is_new = |socket: &Identity| !self.before.contains(socket) && !claimed.contains(socket);
         let new = sockets_to(self.port).filter(|(_, socket)| is_new(socket));
         new.map(|(raw, socket)| Candidate { raw, socket, received: 0, reply: 0, repeated: false })
@@ -116,13 +111,7 @@ impl Candidate {
         let is_it = |raw| sockets::identity(raw) == Some(self.socket);
         let found = sockets::duplicate_verified(self.raw, |number| is_it(number.as_raw_fd()))?;
         if found.is_some() {
-            let open: HashSet<_> = socket_search::numbers_of_sockets()
-                .into_iter()
-                .filter_map(sockets::identity)
-                .collect();
-            let mut claimed = CLAIMED.get().lock();
-            claimed.retain(|socket| open.contains(socket));
-            claimed.push(self.socket);
+            claimed_sockets::claim(self.socket);
         }
         Ok(found)
     }

@@ -72,7 +72,9 @@ where
     M: ManageConnection,
     M::Error: Send + Sync,
 {
-    match new_unix_socket::watched(path, attempt, || manager.connect()) {
+    // A connection that does not answer is found out by its first use.
+    let ping = |connection: &mut M::Connection| drop(manager.is_valid(connection));
+    match new_unix_socket::watched(path, attempt, || manager.connect(), ping) {
         Watched::Connected(connection, socket) => Ok((connection, socket)),
         Watched::Failed(error) => Err(failed(error)),
         Watched::NoDescriptor(error) => Err(no_descriptor(error)),
