@@ -182,7 +182,9 @@ impl Search {
         let (found, claimed) = (self.sockets.find().into_iter(), claimed_sockets::all());
         let new = found
             .filter(|(_, socket)| !self.before.contains(socket) && !claimed.contains(socket))
-            .map(|(raw, socket)| Ok(self.sockets.duplicate((raw, socket))?.map(|one| (one, socket))));
+            .map(|(raw, socket)| {
+                Ok(self.sockets.duplicate((raw, socket))?.map(|one| (one, socket)))
+            });
         new.filter_map(Result::transpose).collect()
     }
 

@@ -93,7 +93,8 @@ impl<M: ManageConnection> Foreign<M> {
     ///
     /// PostgreSQL's is named by its port: `/var/run/postgresql/.s.PGSQL.5432`. Dials take
     /// turns, each until its socket is found. If other code of this process connects
-    /// to the same socket at the same moment, the connection is pinged at every check-out.
+    /// to the same socket at the same moment, pings tell the sockets apart (on Linux), up to
+    /// four when the connection was opened; if they cannot, that connection is pinged at every check-out.
     /// Only for managers that open exactly one connection to that socket. Default: none.
     #[must_use]
     pub fn with_unix_socket(mut self, path: impl Into<PathBuf>) -> Foreign<M> {
