@@ -123,8 +123,8 @@ pub use crate::driver::postgres::Postgres;
 #[cfg(feature = "sqlite")]
 pub use crate::driver::sqlite::Sqlite;
 pub use crate::error::{
-    BoxError, Classify, ConnectError, ConnectFault, Error, ErrorKind, Fault, FaultClass, Result,
-    RetrySafety, Usability, fault_of,
+    BoxError, Classify, ConnectError, Error, ErrorKind, Fault, FaultClass, Result, RetrySafety,
+    Usability, fault_of,
 };
 pub use crate::observe::close_reason::CloseReason;
 pub use crate::observe::event::Observer;

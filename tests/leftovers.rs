@@ -55,7 +55,7 @@ fn use_and_drop_pools(before: usize) -> Duration {
     let pools: Vec<Pool<Fake>> =
         (0..50).map(|number| a_used_pool(TRANSPORTS[number % 4])).collect();
     let held: Vec<_> = pools.iter().map(|pool| pool.get().expect("it opens")).collect();
-    until!(pools.iter().all(|pool| pool.snapshot().pending == 0));
+    until!(pools.iter().all(|pool| pool.snapshot().levels.pending == 0));
     assert!(!threads().is_empty());
     drop(held);
     drop(pools);

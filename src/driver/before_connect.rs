@@ -1,7 +1,7 @@
 //! The hook `before_connect`, which may change a driver's configuration for one attempt.
 
 use super::attempt::Attempt;
-use crate::error::{BoxError, ConnectError, ConnectFault, Phase};
+use crate::error::{BoxError, ConnectError, FaultClass, Phase};
 use std::fmt;
 use std::sync::Arc;
 
@@ -47,8 +47,8 @@ impl<C: 'static> BeforeConnect<C> {
     ///
     /// # Errors
     ///
-    /// [`ConnectFault::BeforeConnect`]: the hook's own, or it changed `fixed`, which the
-    /// driver does not take from a configuration. [`ConnectFault::TimedOut`].
+    /// [`FaultClass::BeforeConnect`]: the hook's own, or it changed `fixed`, which the
+    /// driver does not take from a configuration. [`FaultClass::TimedOut`].
     pub(crate) fn configure<K: PartialEq>(
         &self,
         own: C,
@@ -57,8 +57,7 @@ impl<C: 'static> BeforeConnect<C> {
         attempt: &Attempt,
     ) -> Result<C, ConnectError> {
         let Some(hook) = self.hook.as_deref() else { return Ok(own) };
-        let failed =
-            |cause| ConnectError::new(ConnectFault::BeforeConnect, label).with_source(cause);
+        let failed = |cause| ConnectError::new(FaultClass::BeforeConnect, label).with_source(cause);
         attempt.enter(Phase::Configuring);
         let before = fixed(&own);
         let configured = hook(own).map_err(failed)?;
@@ -67,7 +66,7 @@ impl<C: 'static> BeforeConnect<C> {
             return Err(failed(text.into()));
         }
         if attempt.is_expired() || attempt.remaining().is_zero() {
-            return Err(ConnectError::new(ConnectFault::TimedOut, label));
+            return Err(ConnectError::new(FaultClass::TimedOut, label));
         }
         Ok(configured)
     }

@@ -3,7 +3,7 @@
 use super::engine::Engine;
 use super::wait_phase::WaitPhase;
 use crate::driver::Driver;
-use crate::error::{ConnectError, ConnectFault, Error, ErrorKind, Levels};
+use crate::error::{ConnectError, Error, ErrorKind, FaultClass, Levels};
 use crate::sys::counted::counted;
 use crate::sys::human_duration::HumanDuration;
 use std::sync::Arc;
@@ -101,7 +101,7 @@ fn cause<D: Driver>(engine: &Engine<D>, phase: WaitPhase, levels: &Levels, now: 
         return "the pool is suspended".into();
     }
     let failure = engine.core.last_failure();
-    if failure.is_some_and(|(failure, _)| failure.fault() == ConnectFault::Saturated) {
+    if failure.is_some_and(|(failure, _)| failure.class() == FaultClass::Saturated) {
         return full_server(engine, levels);
     }
     if let Some(attempt) = engine.oldest_attempt() {

@@ -6,7 +6,7 @@ use crate::connection::closer::{CloseJob, CloseMode};
 use crate::connection::permits::Permit;
 use crate::connection::{Managed, Parts, Shared, closer};
 use crate::driver::{Attempt, AttemptOptions, Driver, bound};
-use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase, Usability};
+use crate::error::{BoxError, ConnectError, Error, FaultClass, Phase, Usability};
 use crate::sys::catch_panic::{CaughtPanic, catch_panic};
 use crate::sys::deadlines;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ type Failure<D> = (Option<Parts<D>>, ConnectError);
 
 fn connect<D: Driver>(shared: &Shared<D>, attempt: &Attempt) -> Result<Parts<D>, Failure<D>> {
     let lacking = |error: std::io::Error| {
-        ConnectError::new(ConnectFault::LocalResource, label(shared)).with_source(error)
+        ConnectError::new(FaultClass::LocalResource, label(shared)).with_source(error)
     };
     // Without timers nothing could end what takes too long, from the connect on.
     let timers = deadlines::hold().map_err(|error| (None, lacking(error)))?;
@@ -93,11 +93,11 @@ fn connect<D: Driver>(shared: &Shared<D>, attempt: &Attempt) -> Result<Parts<D>,
 
 /// The `postgres` driver panics if the system gives it no descriptor for its runtime,
 /// also where there was one a moment before.
-fn fault_of(panicked: &CaughtPanic) -> ConnectFault {
+fn fault_of(panicked: &CaughtPanic) -> FaultClass {
     let lacks = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS];
     let text = panicked.to_string();
     let is_lacking = lacks.iter().any(|error| text.contains(&format!("Os {{ code: {error},")));
-    if is_lacking { ConnectFault::LocalResource } else { ConnectFault::Panicked }
+    if is_lacking { FaultClass::LocalResource } else { FaultClass::Panicked }
 }
 
 fn initialise<D: Driver>(
@@ -111,7 +111,7 @@ fn initialise<D: Driver>(
         Ok(Ok(())) => return run_init(shared, parts),
         Ok(Err(cause)) => defaults_refused(shared, cause),
         Err(panicked) => {
-            ConnectError::new(ConnectFault::Panicked, label(shared)).with_source(panicked)
+            ConnectError::new(FaultClass::Panicked, label(shared)).with_source(panicked)
         }
     };
     Err((Some(parts), error))
@@ -122,7 +122,7 @@ fn initialise<D: Driver>(
 fn defaults_refused<D: Driver>(shared: &Shared<D>, cause: BoxError) -> ConnectError {
     let error = Error::driver("the session defaults could not be set", cause);
     let is_lost = error.fault().connection() == Usability::Broken;
-    let fault = if is_lost { ConnectFault::Hangup } else { ConnectFault::Config };
+    let fault = if is_lost { FaultClass::Hangup } else { FaultClass::Configuration };
     ConnectError::new(fault, label(shared)).with_source(error)
 }
 
@@ -130,10 +130,10 @@ fn run_init<D: Driver>(shared: &Shared<D>, mut parts: Parts<D>) -> Result<Parts<
     let Some(init) = shared.hooks().init() else { return Ok(parts) };
     let error = match catch_panic(|| init(&mut parts.connection)) {
         Ok(Ok(())) => return Ok(parts),
-        Ok(Err(cause)) => ConnectError::new(ConnectFault::Hook, label(shared)).with_source(cause),
+        Ok(Err(cause)) => ConnectError::new(FaultClass::Hook, label(shared)).with_source(cause),
         Err(panicked) => {
             shared.totals().count_panic();
-            ConnectError::new(ConnectFault::Panicked, label(shared)).with_source(panicked)
+            ConnectError::new(FaultClass::Panicked, label(shared)).with_source(panicked)
         }
     };
     Err((Some(parts), error))
@@ -152,13 +152,13 @@ fn read_limits_if_due<D: Driver>(
     let lost = cause.downcast::<ConnectError>().map(|known| *known);
     let lost = lost.unwrap_or_else(|cause| {
         let text = format!("connection lost while reading the server's limits: {cause}");
-        ConnectError::new(ConnectFault::Hangup, label(shared)).with_source(text)
+        ConnectError::new(FaultClass::Hangup, label(shared)).with_source(text)
     });
     Err((Some(parts), lost))
 }
 
 fn timed_out<D: Driver>(shared: &Shared<D>) -> ConnectError {
-    ConnectError::new(ConnectFault::TimedOut, label(shared))
+    ConnectError::new(FaultClass::TimedOut, label(shared))
 }
 
 fn label<D: Driver>(shared: &Shared<D>) -> String {
@@ -174,8 +174,8 @@ fn explain<D: Driver>(
     now: Instant,
 ) -> ConnectError {
     let error = if attempt.is_self_connected() {
-        ConnectError::new(ConnectFault::SelfConnected, label(shared))
-    } else if attempt.is_expired() && error.fault() != ConnectFault::TimedOut {
+        ConnectError::new(FaultClass::SelfConnected, label(shared))
+    } else if attempt.is_expired() && error.class() != FaultClass::TimedOut {
         // The driver's error about a socket that we shut down would mislead.
         timed_out(shared)
     } else {

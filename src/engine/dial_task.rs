@@ -7,7 +7,7 @@ use crate::connection::permits::Permit;
 use crate::connection::{CloseCause, Managed, Shared};
 use crate::driver::Driver;
 use crate::engine::core::{DialId, DialOrder, Opened};
-use crate::error::{ConnectError, ConnectFault};
+use crate::error::{ConnectError, FaultClass};
 use crate::observe::{CALL_LIMIT, CloseReason};
 use crate::sys::catch_panic::{catch_panic, drop_catching};
 use crate::sys::deadlines;
@@ -36,7 +36,7 @@ impl<D: Driver> DialTask<D> {
                 Finished { task: self, outcome }.finish_after(report, &engine.shared);
             }
             Err(panicked) => {
-                let error = ConnectError::new(ConnectFault::Panicked, engine.shared.name());
+                let error = ConnectError::new(FaultClass::Panicked, engine.shared.name());
                 self.fail(&error.with_source(panicked));
             }
         }
@@ -62,15 +62,15 @@ impl<D: Driver> DialTask<D> {
         let now = Instant::now();
         // A proxy at its limit of clients hangs up without an error. While other
         // connections are open that is more likely than an outage.
-        let is_full = error.fault() == ConnectFault::Saturated
-            || error.fault() == ConnectFault::Hangup && self.engine.core.has_open();
+        let is_full = error.class() == FaultClass::Saturated
+            || error.class() == FaultClass::Hangup && self.engine.core.has_open();
         if is_full {
             self.engine.saturated(now);
         }
         if self.id.ticket().is_none() {
             self.engine.refill_pace.lock().failed(now);
         }
-        let is_temporary = is_full || error.fault().waits();
+        let is_temporary = is_full || error.class().waits();
         let (orders, replaced) = self.engine.core.dial_failed(self.id, error, is_temporary, now);
         self.engine.start_dials(orders);
         self.drop_error(replaced);
@@ -140,7 +140,7 @@ impl<D: Driver> Finished<D> {
 impl<D: Driver> Drop for DialTask<D> {
     fn drop(&mut self) {
         if !self.reported {
-            let error = ConnectError::new(ConnectFault::LocalResource, self.engine.shared.name());
+            let error = ConnectError::new(FaultClass::LocalResource, self.engine.shared.name());
             self.fail(&error.with_source("no thread could be started to open a connection"));
         }
     }

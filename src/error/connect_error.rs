@@ -1,6 +1,7 @@
 //! Why a connection could not be opened.
 
 use super::cause;
+use super::fault::{Fault, FaultClass};
 use super::foreign::{BoxError, SharedError};
 use crate::sys::human_duration::HumanDuration;
 use crate::sys::one_line::one_line;
@@ -8,96 +9,6 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The class of a failed attempt to open a connection.
-///
-/// The class decides whether callers wait or fail fast: see [`ConnectFault::waits`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ConnectFault {
-    /// No server listens on that address, or a firewall rejects the connection.
-    Refused,
-    /// The host name has no address.
-    UnknownHost,
-    /// There is no route to the host.
-    Unreachable,
-    /// The attempt did not end within `connect_timeout`.
-    TimedOut,
-    /// The peer closed the connection during the attempt without an error message.
-    Hangup,
-    /// The server rejected the user, the password or the client's address.
-    Authentication,
-    /// The database named in the configuration does not exist.
-    UnknownDatabase,
-    /// TLS is required and not available, or certificate verification failed.
-    Tls,
-    /// The server is starting up, shutting down or recovering.
-    Starting,
-    /// The server, the role or the database is at its connection limit.
-    Saturated,
-    /// The server is read-only, and the pool requires a writable one.
-    ReadOnly,
-    /// The server is not a standby, and the pool or the settings require one.
-    NotStandby,
-    /// A pooler answers, but cannot reach its server.
-    NoServer,
-    /// The socket connected to itself: no server listens on that port.
-    SelfConnected,
-    /// This process is out of descriptors, threads or memory.
-    LocalResource,
-    /// The configuration is invalid or the server cannot satisfy it.
-    Config,
-    /// The driver or a hook panicked.
-    Panicked,
-    /// The hook that prepares a new connection returned an error.
-    Hook,
-    /// The hook that returns the credentials returned an error.
-    Credentials,
-    /// The driver's `before_connect` hook returned an error, or changed what it may not.
-    BeforeConnect,
-    /// Any other error of the driver.
-    Other,
-}
-
-impl ConnectFault {
-    /// Returns `true` if callers wait, within their deadline, for the cause to pass.
-    ///
-    /// A server that is starting up or at its connection limit may recover while
-    /// the caller waits. Every other class is reported to the caller immediately.
-    pub fn waits(self) -> bool {
-        matches!(self, ConnectFault::Starting | ConnectFault::Saturated)
-    }
-
-    pub(crate) fn phrase(self) -> &'static str {
-        match self {
-            ConnectFault::Refused => "connection refused",
-            ConnectFault::UnknownHost => "no such host",
-            ConnectFault::Unreachable => "network or host unreachable",
-            ConnectFault::TimedOut => "timed out",
-            ConnectFault::Hangup => "peer closed the connection unexpectedly",
-            ConnectFault::Authentication => "authentication failed",
-            ConnectFault::UnknownDatabase => "database does not exist",
-            ConnectFault::Tls => "TLS failed",
-            ConnectFault::Starting => "server is starting up or shutting down",
-            ConnectFault::Saturated => "too many connections",
-            ConnectFault::ReadOnly => "server is read-only",
-            ConnectFault::NotStandby => "server is not a standby",
-            ConnectFault::NoServer => "pooler cannot reach its server",
-            ConnectFault::SelfConnected => {
-                "socket connected to itself (no server listens on that port)"
-            }
-            ConnectFault::LocalResource => {
-                "local resource exhausted (descriptors, threads or memory)"
-            }
-            ConnectFault::Config => "invalid configuration",
-            ConnectFault::Panicked => "panicked",
-            ConnectFault::Hook => "init hook failed",
-            ConnectFault::Credentials => "credentials hook failed",
-            ConnectFault::BeforeConnect => "before_connect hook failed",
-            ConnectFault::Other => "driver error",
-        }
-    }
-}
 
 /// How far an attempt to open a connection had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,7 +67,7 @@ impl fmt::Display for Phase {
 pub struct ConnectError(Arc<Inner>);
 
 struct Inner {
-    fault: ConnectFault,
+    class: FaultClass,
     target: String,
     code: Option<String>,
     phase: Option<Phase>,
@@ -170,12 +81,12 @@ struct Inner {
 
 impl Inner {
     fn phrase(&self) -> &'static str {
-        match (self.fault, self.phase) {
-            (ConnectFault::Panicked, Some(Phase::Initialising)) => "init hook panicked",
-            (ConnectFault::Panicked, Some(Phase::Authorising)) => "credentials hook panicked",
-            (ConnectFault::Panicked, Some(Phase::Configuring)) => "before_connect hook panicked",
-            (ConnectFault::Panicked, _) => "driver panicked",
-            (fault, _) => fault.phrase(),
+        match (self.class, self.phase) {
+            (FaultClass::Panicked, Some(Phase::Initialising)) => "init hook panicked",
+            (FaultClass::Panicked, Some(Phase::Authorising)) => "credentials hook panicked",
+            (FaultClass::Panicked, Some(Phase::Configuring)) => "before_connect hook panicked",
+            (FaultClass::Panicked, _) => "driver panicked",
+            (class, _) => class.phrase(),
         }
     }
 }
@@ -185,10 +96,10 @@ impl ConnectError {
     ///
     /// `target` is the server's name in error texts, such as `127.0.0.1:5432`; it must
     /// not contain a secret.
-    pub fn new(fault: ConnectFault, target: impl Into<String>) -> ConnectError {
+    pub fn new(class: FaultClass, target: impl Into<String>) -> ConnectError {
         let target = one_line(&target.into()).into_owned();
         ConnectError(Arc::new(Inner {
-            fault,
+            class,
             target,
             code: None,
             phase: None,
@@ -246,13 +157,19 @@ impl ConnectError {
     /// that the pool shut down would mislead.
     pub(crate) fn into_timed_out(self) -> ConnectError {
         let earlier = self.0.earlier.clone();
-        let error = ConnectError::new(ConnectFault::TimedOut, self.0.target.clone());
+        let error = ConnectError::new(FaultClass::TimedOut, self.0.target.clone());
         error.change(|inner| inner.earlier = earlier)
     }
 
-    /// Returns the class of the failure.
-    pub fn fault(&self) -> ConnectFault {
-        self.0.fault
+    /// Returns the kind of failure.
+    pub fn class(&self) -> FaultClass {
+        self.0.class
+    }
+
+    /// Returns what the failure means: nothing was sent, and where the cause may pass, by
+    /// itself or by an administrator, the work may be repeated.
+    pub fn fault(&self) -> Fault {
+        Fault::of_connect(self.0.class)
     }
 
     /// Returns the server's error code: a SQLSTATE or a MySQL error number.
@@ -282,8 +199,8 @@ impl fmt::Display for ConnectError {
         if let Some(code) = inner.code.as_ref().filter(|code| !cause.contains(&***code)) {
             write!(f, " ({code})")?;
         }
-        if let (ConnectFault::TimedOut | ConnectFault::Hangup, Some(phase), Some(took)) =
-            (inner.fault, inner.phase, inner.took)
+        if let (FaultClass::TimedOut | FaultClass::Hangup, Some(phase), Some(took)) =
+            (inner.class, inner.phase, inner.took)
         {
             write!(f, " ({phase}, after {})", HumanDuration(took))?;
         }
@@ -305,7 +222,7 @@ fn without_phrase<'a>(cause: &'a str, phrase: &str) -> &'a str {
 impl fmt::Debug for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("ConnectError");
-        out.field("fault", &self.0.fault).field("message", &self.to_string());
+        out.field("class", &self.0.class).field("message", &self.to_string());
         if let Some(source) = self.source() {
             out.field("chain", &cause::chain(source));
         }

@@ -212,13 +212,13 @@ impl Error {
         let usable = |class, repeat| Fault::new(class, Usability::Usable, repeat);
         match self.0.kind {
             ErrorKind::Connect => match &self.0.source {
-                Some(Source::Connect(cause)) => Fault::of_connect(cause.fault()),
+                Some(Source::Connect(cause)) => cause.fault(),
                 _ => usable(FaultClass::Other, RetrySafety::Permanent),
             },
             // The cause of the failed connect says more than the timeout.
             ErrorKind::CheckoutTimeout => match &self.0.source {
                 Some(Source::Connect(cause)) => {
-                    Fault::of_connect(cause.fault()).with_retry_safety(RetrySafety::NothingSent)
+                    cause.fault().with_retry_safety(RetrySafety::NothingSent)
                 }
                 _ => usable(FaultClass::TimedOut, RetrySafety::NothingSent),
             },

@@ -10,7 +10,7 @@ mod foreign;
 mod kind;
 mod levels;
 
-pub use connect_error::{ConnectError, ConnectFault, Phase};
+pub use connect_error::{ConnectError, Phase};
 pub use connection_identity::ConnectionIdentity;
 pub use error::{Error, Result};
 pub use fault::{Classify, Fault, FaultClass, RetrySafety, Usability, fault_of};

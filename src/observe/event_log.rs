@@ -210,7 +210,7 @@ impl EventLog {
         now: Instant,
     ) {
         totals.count_connect_failure();
-        let admitted = self.throttle.admit(EventKind::ConnectFailed(error.fault()), now);
+        let admitted = self.throttle.admit(EventKind::ConnectFailed(error.class()), now);
         let is_first = self.outage.failed(began, admitted.is_some(), now);
         if is_first {
             totals.count_outage();

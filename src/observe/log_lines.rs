@@ -95,7 +95,7 @@ pub(super) fn rolled_back(pool: &str, connection: u64, site: &dyn Display, suppr
 
 pub(super) fn connect_failed(pool: &str, error: &ConnectError, suppressed: u64) {
     let more = suppressed_note(suppressed);
-    let (fault, code) = (format!("{:?}", error.fault()), one_line(error.code().unwrap_or("")));
+    let (fault, code) = (format!("{:?}", error.class()), one_line(error.code().unwrap_or("")));
     emit!(
         warn,
         { pool = pool, fault = fault.as_str(), code = &*code },

@@ -4,7 +4,7 @@
 //! on call. The first event of a burst is logged; the rest only moves the counters.
 
 use super::close_reason::CloseReason;
-use crate::error::ConnectFault;
+use crate::error::FaultClass;
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub(super) struct LogThrottle {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum EventKind {
     Closed(CloseReason, String),
-    ConnectFailed(ConnectFault),
+    ConnectFailed(FaultClass),
     Once(&'static str),
     RolledBack,
     SlowCheckout,

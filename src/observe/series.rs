@@ -157,12 +157,12 @@ pub(crate) fn samples(report: &PoolReport) -> Vec<Sample> {
         sample(metric, None, Value::Number(time.unwrap_or_default().as_secs_f64()))
     };
     let mut samples = vec![
-        state("idle", now.idle),
-        state("used", now.in_use),
-        level(&MAX, now.max_size),
-        level(&PENDING_REQUESTS, now.waiting),
-        level(&PENDING, now.pending),
-        level(&CLOSING, now.closing),
+        state("idle", now.levels.idle),
+        state("used", now.levels.in_use),
+        level(&MAX, now.levels.max_size),
+        level(&PENDING_REQUESTS, now.levels.waiting),
+        level(&PENDING, now.levels.pending),
+        level(&CLOSING, now.levels.closing),
         level(&ABANDONED, now.abandoned),
         seconds(&LONGEST_WAIT, report.longest_wait),
         seconds(&OUTAGE, report.down_for()),

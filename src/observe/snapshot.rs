@@ -9,31 +9,18 @@ use std::fmt;
 
 /// A pool's levels at one moment and its running totals.
 ///
-/// The levels (open, idle, in use, pending, waiting) are read in one step and are
-/// consistent with one another; the totals may be a few operations ahead or behind.
+/// The [`levels`](Snapshot::levels) are read in one step and are consistent with one another;
+/// the totals may be a few operations ahead or behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The pool's name.
     pub name: String,
-    /// Level: the maximum number of connections that may be open, pending and closing.
-    pub max_size: u32,
-    /// Level: connections that are open, idle or in use.
-    pub open: u32,
-    /// Level: connections in the pool that no caller uses.
-    pub idle: u32,
-    /// Level: connections that are checked out.
-    pub in_use: u32,
-    /// Level: connections that are being opened.
-    pub pending: u32,
-    /// Level: connections that the pool has closed and whose close the server has not
-    /// confirmed yet.
-    pub closing: u32,
+    /// How full the pool is: open, idle, in use, pending, closing and waiting.
+    pub levels: Levels,
     /// Level: closed connections whose close the server did not confirm within
     /// `close_grace`; their permits were released, but the server may still hold them.
     pub abandoned: u32,
-    /// Level: callers waiting for a connection.
-    pub waiting: u32,
     /// Level: the weakest encryption among the open connections; `None` if no
     /// connection leaves this computer, or the driver does not report it.
     pub encryption: Option<Encryption>,
@@ -93,14 +80,8 @@ impl Snapshot {
     ) -> Snapshot {
         Snapshot {
             name: name.to_owned(),
-            max_size: levels.max_size,
-            open: levels.open,
-            idle: levels.idle,
-            in_use: levels.in_use,
-            pending: levels.pending,
-            closing: levels.closing,
+            levels,
             abandoned,
-            waiting: levels.waiting,
             encryption: totals.weakest_encryption(),
             opened: totals.opened(),
             connect_attempts: totals.connect_attempts(),
@@ -145,18 +126,13 @@ impl Snapshot {
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Levels { max_size, open, in_use, idle, pending, closing, waiting } = self.levels;
         write!(
             f,
-            "{}: open {} of {} (in use {}, idle {}), pending {}, closing {}, waiting {}; \
-             opened {}, closed {}, check-outs {}, timeouts {}, peeks {}, pings {}",
+            "{}: open {open} of {max_size} (in use {in_use}, idle {idle}), pending {pending}, \
+             closing {closing}, waiting {waiting}; opened {}, closed {}, check-outs {}, \
+             timeouts {}, peeks {}, pings {}",
             self.name,
-            self.open,
-            self.max_size,
-            self.in_use,
-            self.idle,
-            self.pending,
-            self.closing,
-            self.waiting,
             self.opened,
             self.closed(),
             self.checkouts,

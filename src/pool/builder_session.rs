@@ -14,7 +14,7 @@ use crate::driver::Driver;
 /// in transaction mode set them in the pooler or for the role.
 ///
 /// An option that the database does not have is an error of `build`; a value that the server
-/// refuses fails the connect as [`ConnectFault::Config`](crate::ConnectFault::Config).
+/// refuses fails the connect as [`FaultClass::Configuration`](crate::FaultClass::Configuration).
 impl<D: Driver> Builder<D> {
     /// Sets the isolation level of transactions that do not choose one themselves.
     ///

@@ -21,7 +21,7 @@ impl<D: Driver> Pool<D> {
     /// use poolwarden::{Pool, Sqlite};
     ///
     /// let pool: Pool<Sqlite> = Pool::connect("sqlite::memory:?pool_max_size=4")?;
-    /// assert_eq!(pool.snapshot().max_size, 4);
+    /// assert_eq!(pool.snapshot().levels.max_size, 4);
     /// # }
     /// # Ok::<(), poolwarden::Error>(())
     /// ```

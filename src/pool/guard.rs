@@ -38,7 +38,7 @@ use std::time::Duration;
 /// let conn = pool.get()?;
 /// conn.execute_batch("create table t (n integer)")?;
 /// drop(conn);
-/// assert_eq!(pool.snapshot().idle, 1);
+/// assert_eq!(pool.snapshot().levels.idle, 1);
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

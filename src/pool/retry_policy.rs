@@ -155,14 +155,14 @@ impl RetryPolicy {
 /// Returns `true` for a fault that every connection of the pool would meet until the
 /// state of the server (or of this machine) changes.
 fn affects_every_connection(fault: Fault) -> bool {
-    matches!(
-        fault.class(),
-        FaultClass::Unreachable
-            | FaultClass::Saturated
-            | FaultClass::ReadOnly
-            | FaultClass::TimedOut
-            | FaultClass::LocalResource
-    ) || fault.class() == FaultClass::Starting && fault.retry_safety() == RetrySafety::NothingSent
+    match fault.class() {
+        FaultClass::Saturated
+        | FaultClass::ReadOnly
+        | FaultClass::TimedOut
+        | FaultClass::LocalResource => true,
+        FaultClass::Starting => fault.retry_safety() == RetrySafety::NothingSent,
+        class => class.is_unreachable(),
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::common::books::books;
 use crate::common::fake::{Act, At, Fake, Script, Transport};
 use crate::common::{LONG_TIMEOUT, pool, until};
-use poolwarden::{ConnectFault, ErrorKind, Pool, PooledConnection};
+use poolwarden::{ErrorKind, FaultClass, Pool, PooledConnection};
 use std::time::Duration;
 use support::place::Place;
 use support::wait::within;
@@ -20,7 +20,7 @@ fn panic_inside_a_runtime(script: &Script) {
     let strict = || if Handle::try_current().is_ok() { Act::Panic } else { Act::Pass };
     [At::Connect, At::Ping, At::Drop].into_iter().for_each(|at| script.rule(at, strict));
     let blocks = || match Handle::try_current() {
-        Ok(_) => Act::Fault(ConnectFault::Other),
+        Ok(_) => Act::Fault(FaultClass::Other),
         Err(_) => Act::Pass,
     };
     script.rule(At::MayBlock, blocks);
@@ -45,7 +45,7 @@ fn a_healthy_a_broken_and_a_discarded_connection_are_dropped_without_blocking() 
             drop((healthy, broken));
             PooledConnection::discard(unwanted);
         });
-        assert_eq!((pool.snapshot().idle, pool.snapshot().closed()), (1, 2));
+        assert_eq!((pool.snapshot().levels.idle, pool.snapshot().closed()), (1, 2));
         script.server().thaw();
         until!(pool, script.calls(At::Drop) == 2);
         assert_eq!(script.threads(At::Drop), ["poolwarden-drop"; 2]);
@@ -57,7 +57,7 @@ fn a_healthy_a_broken_and_a_discarded_connection_are_dropped_without_blocking() 
 fn the_last_handle_is_dropped_without_blocking() {
     for runtime in runtimes() {
         let (pool, script) = pool(Transport::Tcp, |options| options.max_size(3).min_idle(2));
-        until!(pool, pool.snapshot().idle == 2);
+        until!(pool, pool.snapshot().levels.idle == 2);
         let held = pool.get().expect("one is idle");
         panic_inside_a_runtime(&script);
         script.server().freeze();
@@ -153,11 +153,11 @@ fn a_program_that_blocks_such_threads_knowingly_may_wait_there() {
 fn a_connection_that_cannot_be_used_on_a_thread_is_not_handed_out_there() {
     let (pool, script) = pool(Transport::Tcp, |options| options.max_size(1));
     drop(pool.get().expect("it opens"));
-    script.always(At::Usable, Act::Fault(ConnectFault::Other));
+    script.always(At::Usable, Act::Fault(FaultClass::Other));
     let error = pool.get().expect_err("its use would panic");
     assert_eq!(error.kind(), ErrorKind::AsyncContext);
     assert!(pool.try_get().is_none());
-    assert_eq!((pool.snapshot().idle, pool.snapshot().in_use), (1, 0));
+    assert_eq!((pool.snapshot().levels.idle, pool.snapshot().levels.in_use), (1, 0));
     books(&pool);
 }
 
@@ -167,10 +167,10 @@ fn where_other_tasks_wait_for_the_thread_a_close_does_not() {
         let (pool, held, _script) = exhausted(|options| options);
         let inside = pool.clone();
         let in_use = place.run(move || within(Duration::from_secs(5), || inside.close(HANGING)).0);
-        assert_eq!(in_use.in_use, 1, "{place:?}");
+        assert_eq!(in_use.levels.in_use, 1, "{place:?}");
         assert_eq!(pool.get().expect_err("it is closed").kind(), ErrorKind::Closed);
         drop(held);
-        until!(pool, pool.snapshot().open == 0);
+        until!(pool, pool.snapshot().levels.open == 0);
     }
 }
 

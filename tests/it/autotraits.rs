@@ -4,7 +4,7 @@ use crate::common::fake::Fake;
 use poolwarden::driver::Descriptor;
 use poolwarden::observe::{Levels, ServerMessage};
 use poolwarden::{
-    Builder, CloseReason, ConnectError, ConnectFault, Error, ErrorKind, Foreign, ManagedConnection,
+    Builder, CloseReason, ConnectError, Error, ErrorKind, FaultClass, Foreign, ManagedConnection,
     Manager, Pool, PooledConnection, Snapshot, Validation,
 };
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -29,7 +29,7 @@ fn pools_errors_and_snapshots_are_shared_between_threads_and_guards_are_sent() {
     shares::<Levels>();
     shares::<ServerMessage>();
     shares::<Descriptor>();
-    shares::<(CloseReason, ConnectFault, ErrorKind, Validation)>();
+    shares::<(CloseReason, FaultClass, ErrorKind, Validation)>();
 }
 
 #[test]

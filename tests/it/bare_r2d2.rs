@@ -4,7 +4,7 @@ use crate::common::fake::{Act, At, Fake, Script, ServerClose, Transport};
 use crate::common::gate::Gate;
 use crate::common::recorder::{Recorded, Recorder};
 use crate::common::{LONG_TIMEOUT, until};
-use poolwarden::{Builder, CloseReason, ConnectFault, ErrorKind, Manager, Pool};
+use poolwarden::{Builder, CloseReason, ErrorKind, FaultClass, Manager, Pool};
 use r2d2::ManageConnection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -228,15 +228,18 @@ fn a_connection_that_a_bare_pool_drops_is_reported_as_released() {
 fn the_manager_counts_what_it_opens_and_closes() {
     let (manager, script) = manager(Transport::Tcp, |options| options.max_size(2));
     let conn = manager.connect().expect("it opens");
-    script.once(At::Connect, Act::Fault(ConnectFault::Authentication));
+    script.once(At::Connect, Act::Fault(FaultClass::Authentication));
     let error = manager.connect().map(|_| 0).expect_err("the password is wrong");
-    assert_eq!(error.connect_error().map(|e| e.fault()), Some(ConnectFault::Authentication));
+    assert_eq!(error.connect_error().map(|e| e.class()), Some(FaultClass::Authentication));
     let now = manager.snapshot();
-    assert_eq!((now.open, now.opened, now.connect_attempts, now.connect_failures), (1, 1, 2, 1));
+    assert_eq!(
+        (now.levels.open, now.opened, now.connect_attempts, now.connect_failures),
+        (1, 1, 2, 1)
+    );
     drop(conn);
-    until!(manager, manager.snapshot().closing == 0);
+    until!(manager, manager.snapshot().levels.closing == 0);
     let now = manager.snapshot();
-    assert_eq!((now.open, now.closed_by(CloseReason::Released)), (0, 1));
+    assert_eq!((now.levels.open, now.closed_by(CloseReason::Released)), (0, 1));
 }
 
 #[test]
@@ -261,7 +264,7 @@ fn a_check_that_would_block_an_async_runtimes_thread_is_refused() {
         manager(Transport::Tcp, |options| options.ping_after(Duration::from_millis(1)));
     let mut conn = manager.connect().expect("it opens");
     thread::sleep(Duration::from_millis(2));
-    script.once(At::MayBlock, Act::Fault(ConnectFault::Other));
+    script.once(At::MayBlock, Act::Fault(FaultClass::Other));
     let error = manager.is_valid(&mut conn).expect_err("a ping would block");
     assert_eq!((error.kind(), script.calls(At::Ping)), (ErrorKind::AsyncContext, 0));
     manager.is_valid(&mut conn).expect("this thread may block");

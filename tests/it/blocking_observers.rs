@@ -5,7 +5,7 @@ use crate::common::fake::{Act, At, Transport};
 use crate::common::gate::Gate;
 use crate::common::{LONG_TIMEOUT, idle, pool, start_checkout, until};
 use poolwarden::observe::{Closed, Opened};
-use poolwarden::{CloseReason, ConnectError, ConnectFault, ErrorKind, Observer, PooledConnection};
+use poolwarden::{CloseReason, ConnectError, ErrorKind, FaultClass, Observer, PooledConnection};
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -64,7 +64,7 @@ fn a_callers_new_connection_does_not_wait_for_an_observer_that_never_returns() {
     gate.wait_for_arrivals(1);
     drop(caller.connection());
     let now = pool.snapshot();
-    assert_eq!((now.open, now.pending), (1, 0), "{now}");
+    assert_eq!((now.levels.open, now.levels.pending), (1, 0), "{now}");
     assert!(now.left_behind > 0, "{now:?}");
     gate.open();
     books(&pool);
@@ -75,12 +75,12 @@ fn a_callers_error_does_not_wait_for_an_observer_that_never_returns() {
     let gate = Gate::shut();
     let observer = Blocking::first(Call::Failed, &gate);
     let (pool, script) = pool(Transport::Tcp, |options| options.max_size(1).observer(observer));
-    script.always(At::Connect, Act::Fault(ConnectFault::Refused));
+    script.always(At::Connect, Act::Fault(FaultClass::Refused));
     let caller = start_checkout(&pool, LONG_TIMEOUT);
     gate.wait_for_arrivals(1);
     let error = caller.error();
     assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
-    until!(&pool, pool.snapshot().left_behind > 0 && pool.snapshot().pending == 0);
+    until!(&pool, pool.snapshot().left_behind > 0 && pool.snapshot().levels.pending == 0);
     gate.open();
     books(&pool);
 }

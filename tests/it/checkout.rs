@@ -5,7 +5,7 @@ use crate::common::books::books;
 use crate::common::fake::{Act, At, Fake, ServerClose, Transport};
 use crate::common::gate::Gate;
 use crate::common::{LONG_TIMEOUT, idle, pool, start_checkout, until};
-use poolwarden::{CloseReason, ConnectFault, ErrorKind, Pool, PooledConnection, Validation};
+use poolwarden::{CloseReason, ErrorKind, FaultClass, Pool, PooledConnection, Validation};
 use std::thread;
 use std::time::Duration;
 use support::wait::{eventually, within};
@@ -52,7 +52,7 @@ fn try_get_never_waits_and_never_opens() {
     let (pool, script) = pool(Transport::Tcp, |options| options.max_size(2));
     let try_get = || within(Duration::from_secs(5), || pool.try_get()).0;
     assert!(try_get().is_none());
-    assert_eq!((script.calls(At::Connect), pool.snapshot().pending), (0, 0));
+    assert_eq!((script.calls(At::Connect), pool.snapshot().levels.pending), (0, 0));
     let held = pool.get().expect("it opens");
     assert!(try_get().is_none());
     drop(held);
@@ -67,7 +67,7 @@ fn try_get_leaves_a_connection_that_needs_a_ping_in_the_pool() {
     let (pool, script) = pool(Transport::Hidden, |options| options);
     idle(&pool, 1);
     assert!((0..10).all(|_| pool.try_get().is_none()));
-    assert_eq!((pool.snapshot().idle, script.calls(At::Ping)), (1, 0));
+    assert_eq!((pool.snapshot().levels.idle, script.calls(At::Ping)), (1, 0));
     books(&pool);
 }
 
@@ -142,7 +142,7 @@ fn when_all_idle_connections_are_dead_one_check_out_discards_them_and_succeeds()
     assert_eq!(conn.number, 9);
     // For some microseconds the housekeeper may have one in its hands.
     until!(pool, pool.snapshot().closed_by(CloseReason::ServerClosed) == 8);
-    assert_eq!(pool.snapshot().open, 1);
+    assert_eq!(pool.snapshot().levels.open, 1);
     drop(conn);
     books(&pool);
 }
@@ -152,7 +152,7 @@ fn dead_connections_that_nobody_has_used_yet_cost_a_caller_no_pauses() {
     // A loaded computer only ever adds to it: the best of three counts.
     let took = (0..3).map(|_| {
         let (pool, script) = pool(Transport::Tcp, |options| options.max_size(8).min_idle(8));
-        until!(pool, pool.snapshot().idle == 8);
+        until!(pool, pool.snapshot().levels.idle == 8);
         (1..=8).for_each(|number| script.server().close(number));
         let (conn, took) = within(LONG_TIMEOUT, || pool.get().expect("a new one is opened"));
         assert!(conn.number > 8);
@@ -245,7 +245,7 @@ fn validation_off_checks_only_the_lifetime() {
 fn a_ping_that_fails_costs_that_connection_and_the_caller_gets_another() {
     let (pool, script) = pool(Transport::Hidden, |options| options);
     idle(&pool, 1);
-    script.once(At::Ping, Act::Fault(ConnectFault::Other));
+    script.once(At::Ping, Act::Fault(FaultClass::Other));
     assert_eq!(pool.get().expect("a new one is opened").number, 2);
     assert_eq!(pool.snapshot().closed_by(CloseReason::PingFailed), 1);
     books(&pool);
@@ -260,7 +260,7 @@ fn a_connection_that_broke_in_use_is_closed_at_check_in_and_a_healthy_one_is_kep
     conn.broken = true;
     drop(conn);
     let now = pool.snapshot();
-    assert_eq!((now.open, now.closed_by(CloseReason::Broken)), (0, 1));
+    assert_eq!((now.levels.open, now.closed_by(CloseReason::Broken)), (0, 1));
     assert_eq!(pool.get().expect("a new one is opened").number, 2);
     books(&pool);
 }
@@ -272,7 +272,10 @@ fn a_discarded_connection_is_closed_and_a_detached_one_no_longer_counts() {
     let detached = PooledConnection::detach(pool.get().expect("it opens"));
     let now = pool.snapshot();
     assert_eq!(now.closed_by(CloseReason::Discarded), 1);
-    assert_eq!((now.closed_by(CloseReason::Detached), now.open, now.closing), (1, 0, 0));
+    assert_eq!(
+        (now.closed_by(CloseReason::Detached), now.levels.open, now.levels.closing),
+        (1, 0, 0)
+    );
     drop(pool.get().expect("its permit is released"));
     assert_eq!(script.server().numbers(), [detached.number, 3]);
     drop(detached);
@@ -301,7 +304,7 @@ fn a_nested_check_out_times_out_and_reports_the_possible_self_deadlock() {
 fn a_check_out_in_an_async_context_succeeds_or_fails_because_it_would_block() {
     let (pool, script) = pool(Transport::Tcp, |options| options.max_size(1));
     idle(&pool, 1);
-    script.always(At::MayBlock, Act::Fault(ConnectFault::Other));
+    script.always(At::MayBlock, Act::Fault(FaultClass::Other));
     let (mut before, mut held) = (0, None);
     // The housekeeper may have the idle one for a moment.
     until!(pool, {
@@ -323,7 +326,7 @@ fn a_ping_that_was_refused_in_an_async_context_is_still_due_afterwards() {
     let (pool, script) = pool(Transport::Tcp, |options| options.ping_after(due));
     idle(&pool, 1);
     thread::sleep(due);
-    script.once(At::MayBlock, Act::Fault(ConnectFault::Other));
+    script.once(At::MayBlock, Act::Fault(FaultClass::Other));
     let error = pool.get().expect_err("a ping would block");
     assert_eq!((error.kind(), script.calls(At::Ping)), (ErrorKind::AsyncContext, 0));
     let conn = pool.get().expect("this thread may block");

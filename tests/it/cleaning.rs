@@ -5,7 +5,7 @@ use crate::common::fake::{Act, At, Transport};
 use crate::common::gate::Gate;
 use crate::common::{LONG_TIMEOUT, pool, start_checkout, until, until_waiting};
 use poolwarden::driver::SessionState;
-use poolwarden::{CloseReason, ConnectFault, PooledConnection};
+use poolwarden::{CloseReason, FaultClass, PooledConnection};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ fn a_waiter_gets_the_connection_only_after_its_reset() {
     held.left = SessionState::Dirty;
     drop(held);
     gate.wait_for_arrivals(1);
-    assert_eq!((pool.snapshot().in_use, pool.snapshot().idle), (1, 0));
+    assert_eq!((pool.snapshot().levels.in_use, pool.snapshot().levels.idle), (1, 0));
     assert!(!waiter.is_finished());
     gate.open();
     assert_eq!(waiter.connection().left, SessionState::Clean);
@@ -47,7 +47,7 @@ fn a_waiter_gets_the_connection_only_after_its_reset() {
 
 #[test]
 fn a_connection_whose_reset_fails_is_closed_and_replaced() {
-    for act in [Act::Fault(ConnectFault::Other), Act::Panic, Act::Unprintable] {
+    for act in [Act::Fault(FaultClass::Other), Act::Panic, Act::Unprintable] {
         for transport in TRANSPORTS {
             // After our shutdown a unix socket does not show the server's FIN.
             let grace = Duration::from_millis(50);
@@ -105,7 +105,7 @@ fn after_a_late_reset_the_permit_is_held_until_the_server_has_closed() {
     assert_eq!(pool.snapshot().closed_by(CloseReason::Dirty), 1);
     // Longer than one interval in which the pool looks for the server's FIN.
     thread::sleep(Duration::from_millis(50));
-    assert_eq!((pool.snapshot().closing, script.server().live()), (1, 1));
+    assert_eq!((pool.snapshot().levels.closing, script.server().live()), (1, 1));
     books(&pool);
 }
 
@@ -128,10 +128,10 @@ fn the_connection_of_a_borrower_that_panicked_is_closed_without_a_reset() {
 fn a_thread_that_may_not_block_leaves_the_reset_to_another_thread() {
     let (pool, script) = pool(Transport::Tcp, |options| options.max_size(1));
     let mut conn = pool.get().expect("it opens");
-    script.always(At::MayBlock, Act::Fault(ConnectFault::Other));
+    script.always(At::MayBlock, Act::Fault(FaultClass::Other));
     conn.left = SessionState::Dirty;
     drop(conn);
-    until!(pool, pool.snapshot().idle == 1);
+    until!(pool, pool.snapshot().levels.idle == 1);
     assert_eq!(script.threads(At::Reset), ["poolwarden-reset"]);
     books(&pool);
 }
@@ -143,7 +143,7 @@ fn a_connection_whose_reset_runs_when_the_pool_closes_is_closed() {
     script.once(At::Reset, Act::Hang(gate.clone()));
     pool.get().expect("it opens").left = SessionState::Dirty;
     gate.wait_for_arrivals(1);
-    assert_eq!(pool.close(Duration::from_millis(10)).in_use, 1);
+    assert_eq!(pool.close(Duration::from_millis(10)).levels.in_use, 1);
     gate.open();
     assert_eq!(pool.close(LONG_TIMEOUT).closed_by(CloseReason::PoolClosed), 1);
     crate::common::books::closed_books(&pool);
@@ -154,7 +154,7 @@ fn the_warning_about_a_rolled_back_transaction_names_the_check_outs_source_line(
     let log = logs::mark();
     let (pool, _) = pool(Transport::Tcp, |options| options.name("a forgotten commit"));
     pool.get().expect("it opens").left = SessionState::Dirty;
-    until!(pool, pool.snapshot().idle == 1);
+    until!(pool, pool.snapshot().levels.idle == 1);
     let lines = log.records_of("pool", "a forgotten commit");
     let warning = lines.iter().find(|line| line.level == log::Level::Warn).expect("a warning");
     assert!(warning.message.contains("cleaning.rs:"), "{}", warning.message);
@@ -182,7 +182,7 @@ fn check_in_waits_for_a_running_cancel_request_and_closes_the_connection_if_it_d
             drop(conn);
             gate.open();
         });
-        until!(pool, pool.snapshot().in_use == 0);
+        until!(pool, pool.snapshot().levels.in_use == 0);
         let end = pool.snapshot();
         let discarded = u64::from(!ends_in_time);
         assert_eq!(end.closed_by(CloseReason::Dirty), discarded, "{end}");

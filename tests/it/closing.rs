@@ -48,8 +48,8 @@ fn slow_drops_of_one_pool_delay_no_other_pools_permit() {
         script.always(At::Drop, Act::Sleep(Duration::from_millis(100)));
         held.into_iter().for_each(PooledConnection::discard);
         PooledConnection::discard(conn);
-        until!(other, other.snapshot().closing == 0);
-        let behind = slow.snapshot().closing;
+        until!(other, other.snapshot().levels.closing == 0);
+        let behind = slow.snapshot().levels.closing;
         assert!(behind > 0, "{transport:?}: the other pool's connection was closed last");
         books(&slow);
         books(&other);
@@ -84,7 +84,7 @@ fn connections_that_were_swapped_between_guards_are_closed_by_their_own_sockets(
     std::mem::swap(&mut *one, &mut *two);
     let number = one.number;
     PooledConnection::discard(one);
-    until!(pool, pool.snapshot().closing == 0);
+    until!(pool, pool.snapshot().levels.closing == 0);
     assert!(!script.server().numbers().contains(&number));
     assert!(script.server().numbers().contains(&two.number));
     drop(two);
@@ -100,7 +100,7 @@ fn closing_a_pool_closes_idle_connections_immediately_and_the_others_at_check_in
         let timeout = Duration::from_millis(50);
         let (after, took) = within(LONG_TIMEOUT, || pool.close(timeout));
         assert!(took >= timeout && took < SLACK, "{took:?}");
-        assert_eq!((after.in_use, after.idle), (1, 0), "{transport:?}");
+        assert_eq!((after.levels.in_use, after.levels.idle), (1, 0), "{transport:?}");
         until!(pool, script.server().live() == 1);
         assert_eq!(script.server().numbers(), [held.number]);
         drop(held);
@@ -119,7 +119,7 @@ fn closing_a_pool_waits_until_its_last_connection_is_returned() {
         until!(pool, pool.get_timeout(Duration::ZERO).is_err_and(is_closed));
         drop(held);
         let end = closer.join().expect("no panic");
-        assert_eq!((end.open, end.closing, end.closed()), (0, 0, 1));
+        assert_eq!((end.levels.open, end.levels.closing, end.closed()), (0, 0, 1));
     });
     closed_books(&pool);
 }
@@ -131,9 +131,9 @@ fn closing_a_pool_waits_for_the_servers_fin_but_not_beyond_the_timeout() {
     idle(&pool, 3);
     script.server().freeze();
     let end = pool.close(Duration::from_millis(50));
-    assert_eq!((end.open, end.closing), (0, 3));
+    assert_eq!((end.levels.open, end.levels.closing), (0, 3));
     script.server().thaw();
-    assert_eq!(pool.close(LONG_TIMEOUT).closing, 0);
+    assert_eq!(pool.close(LONG_TIMEOUT).levels.closing, 0);
     closed_books(&pool);
 }
 
@@ -144,10 +144,10 @@ fn a_connection_that_was_being_opened_when_the_pool_closed_is_closed() {
     script.once(At::Connect, Act::Hang(gate.clone()));
     let caller = start_checkout(&pool, LONG_TIMEOUT);
     gate.wait_for_arrivals(1);
-    assert_eq!(pool.close(Duration::from_millis(20)).pending, 1);
+    assert_eq!(pool.close(Duration::from_millis(20)).levels.pending, 1);
     assert_eq!(caller.error().kind(), ErrorKind::Closed);
     gate.open();
-    assert_eq!(pool.close(LONG_TIMEOUT).pending, 0);
+    assert_eq!(pool.close(LONG_TIMEOUT).levels.pending, 0);
     closed_books(&pool);
 }
 
@@ -159,7 +159,7 @@ fn dropping_the_last_handle_closes_the_pool_and_a_checked_out_guard_still_works(
         idle(&pool, 2);
         let other = pool.clone();
         drop(pool);
-        assert_eq!(other.snapshot().open, 3);
+        assert_eq!(other.snapshot().levels.open, 3);
         drop(other);
         until!(script.server().live() == 1);
         assert_eq!(script.server().numbers(), [held.number]);
@@ -200,7 +200,7 @@ fn connections_that_are_closed_together_do_not_wait_for_one_another() {
         let held: Vec<_> = (0..8).map(|_| pool.get().expect("its permit is released")).collect();
         let began = Instant::now();
         held.into_iter().for_each(PooledConnection::discard);
-        until!(pool, pool.snapshot().closing == 0);
+        until!(pool, pool.snapshot().levels.closing == 0);
         times.push(began.elapsed());
     }
     times.sort();
@@ -222,7 +222,7 @@ fn a_permit_is_released_by_the_servers_fin_and_not_by_our_close() {
         assert_eq!(error.levels().expect("levels").closing, 1, "{transport:?}");
         let awaited = "waiting for the server to confirm the close of 1 connection";
         assert!(error.to_string().contains(awaited), "{error}");
-        assert_eq!((script.calls(At::Connect), pool.snapshot().pending), (1, 0));
+        assert_eq!((script.calls(At::Connect), pool.snapshot().levels.pending), (1, 0));
         script.server().thaw();
         drop(pool.get().expect("the server has closed"));
         books(&pool);
@@ -240,7 +240,7 @@ fn a_close_that_the_server_never_confirms_counts_as_abandoned_after_close_grace(
         PooledConnection::discard(conn);
         until!(pool, pool.snapshot().abandoned == 1);
         assert!(began.elapsed() >= grace);
-        assert_eq!(pool.snapshot().closing, 0);
+        assert_eq!(pool.snapshot().levels.closing, 0);
         assert!(pool.snapshot().to_string().contains("abandoned 1"));
         script.server().thaw();
         until!(pool, pool.snapshot().abandoned == 0);
@@ -258,7 +258,7 @@ fn a_connection_closed_after_a_ping_timeout_counts_until_the_servers_fin() {
     script.server().freeze();
     pool.get_timeout(Duration::from_secs(1)).expect_err("the server is frozen");
     let now = pool.snapshot();
-    assert_eq!((now.closing, now.closed_by(CloseReason::PingTimeout)), (1, 1));
+    assert_eq!((now.levels.closing, now.closed_by(CloseReason::PingTimeout)), (1, 1));
     until!(pool, pool.snapshot().abandoned == 1);
     script.server().thaw();
     until!(pool, pool.snapshot().abandoned == 0);
@@ -289,7 +289,7 @@ fn many_connections_are_closed_concurrently() {
     script.always(At::Drop, Act::GracefulClose);
     script.server().freeze();
     let (end, took) = within(LONG_TIMEOUT, || pool.close(LONG_TIMEOUT));
-    assert_eq!((end.closing, end.abandoned), (0, 100));
+    assert_eq!((end.levels.closing, end.abandoned), (0, 100));
     // The grace period passes once, not a hundred times.
     assert!(took < LONG_TIMEOUT / 2, "{took:?}");
     script.server().thaw();

@@ -83,6 +83,6 @@ fn a_pool_has_the_name_it_was_given_or_its_drivers_label() {
 fn an_option_that_is_not_set_has_its_documented_default() {
     let (driver, _) = Fake::new(Transport::Tcp);
     let pool = Pool::builder().build_lazy(driver).expect("the defaults agree");
-    assert_eq!(pool.snapshot().max_size, poolwarden::config::DEFAULT_MAX_SIZE);
+    assert_eq!(pool.snapshot().levels.max_size, poolwarden::config::DEFAULT_MAX_SIZE);
     books(&pool);
 }

@@ -5,7 +5,7 @@ use crate::common::fake::{Act, At, Transport};
 use crate::common::gate::Gate;
 use crate::common::{LONG_TIMEOUT, idle, pool, start_checkout, until};
 use poolwarden::driver::Phase;
-use poolwarden::{CloseReason, ConnectFault, ErrorKind, PooledConnection};
+use poolwarden::{CloseReason, ErrorKind, FaultClass, PooledConnection};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::wait::within;
@@ -26,7 +26,7 @@ fn a_hanging_connect_holds_no_caller_beyond_its_deadline_and_its_connection_serv
         assert_eq!(error.kind(), ErrorKind::CheckoutTimeout);
         let text = error.to_string();
         assert!(text.contains("during the handshake"), "{text}");
-        assert_eq!(pool.snapshot().pending, 1);
+        assert_eq!(pool.snapshot().levels.pending, 1);
         let next = start_checkout(&pool, LONG_TIMEOUT);
         gate.open();
         assert_eq!(next.connection().number, 1);
@@ -42,7 +42,7 @@ fn a_connect_that_succeeds_after_its_caller_left_is_kept_for_the_next_caller() {
     script.once(At::Connect, Act::Hang(gate.clone()));
     pool.get_timeout(Duration::from_millis(1)).expect_err("it takes longer");
     gate.open();
-    until!(pool, pool.snapshot().idle == 1);
+    until!(pool, pool.snapshot().levels.idle == 1);
     assert_eq!((pool.get().expect("it is idle").number, script.calls(At::Connect)), (1, 1));
     books(&pool);
 }
@@ -56,7 +56,7 @@ fn the_whole_connect_has_one_deadline_and_its_error_names_the_phase() {
     let error = outcome.expect_err("the server does not answer");
     assert!(took >= bound && took < bound + SLACK, "{took:?}");
     let cause = error.connect_error().expect("a cause");
-    assert_eq!((cause.fault(), cause.phase()), (ConnectFault::TimedOut, Some(Phase::Handshaking)));
+    assert_eq!((cause.class(), cause.phase()), (FaultClass::TimedOut, Some(Phase::Handshaking)));
     assert!(cause.to_string().contains("timed out (during the handshake, after "), "{cause}");
     books(&pool);
 }
@@ -198,7 +198,7 @@ fn a_drop_that_cannot_be_aborted_delays_no_other_close() {
             PooledConnection::discard(conn);
         }
         drop(stuck.get_timeout(SLACK).expect("there is a second permit"));
-        assert_eq!(stuck.snapshot().closing, 1);
+        assert_eq!(stuck.snapshot().levels.closing, 1);
         gate.open();
         books(&other);
         books(&stuck);
@@ -231,7 +231,7 @@ fn a_zero_timeout_returns_immediately_and_an_infinite_one_waits() {
     assert_eq!(outcome.expect_err("none is idle").kind(), ErrorKind::CheckoutTimeout);
     assert!(took < SLACK, "{took:?}");
     let infinite = start_checkout(&pool, Duration::MAX);
-    until!(pool, pool.snapshot().waiting == 1);
+    until!(pool, pool.snapshot().levels.waiting == 1);
     drop(held);
     drop(infinite.connection());
     books(&pool);

@@ -3,7 +3,7 @@
 use crate::common::books::books;
 use crate::common::fake::{Act, At, Conn, Fake, Script, Transport};
 use crate::common::{LONG_TIMEOUT, idle, pool, pool_with, start_checkout, until, until_waiting};
-use poolwarden::{Builder, CloseReason, ConnectFault, ErrorKind, Pool, PooledConnection};
+use poolwarden::{Builder, CloseReason, ErrorKind, FaultClass, Pool, PooledConnection};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -16,10 +16,10 @@ fn lowering_max_size_closes_idle_connections_immediately_and_busy_ones_at_check_
     idle(&pool, 2);
     pool.set_max_size(1).expect("one is enough");
     until!(pool, pool.snapshot().closed_by(CloseReason::Surplus) == 2);
-    assert_eq!((pool.snapshot().open, pool.snapshot().max_size), (3, 1));
+    assert_eq!((pool.snapshot().levels.open, pool.snapshot().levels.max_size), (3, 1));
     drop(held);
     until!(pool, pool.snapshot().closed_by(CloseReason::Surplus) == 4);
-    assert_eq!(pool.snapshot().idle, 1);
+    assert_eq!(pool.snapshot().levels.idle, 1);
     until!(pool, script.server().live() == 1);
     pool.set_max_size(5).expect("five are possible again");
     books(&pool);
@@ -49,7 +49,7 @@ fn a_max_size_of_zero_or_below_min_idle_is_refused() {
         let error = pool.set_max_size(count).expect_err("too few");
         assert_eq!(error.kind(), ErrorKind::Config);
     }
-    assert_eq!(pool.snapshot().max_size, 4);
+    assert_eq!(pool.snapshot().levels.max_size, 4);
     books(&pool);
 }
 
@@ -83,7 +83,7 @@ fn retire_all_closes_idle_connections_immediately_and_busy_ones_at_check_in() {
     idle(&pool, 3);
     pool.retire_all();
     until!(pool, pool.snapshot().closed_by(CloseReason::Retired) == 3);
-    assert_eq!((pool.snapshot().open, pool.snapshot().in_use), (1, 1));
+    assert_eq!((pool.snapshot().levels.open, pool.snapshot().levels.in_use), (1, 1));
     drop(held);
     until!(pool, pool.snapshot().closed_by(CloseReason::Retired) == 4);
     assert_eq!(pool.get().expect("a new one is opened").number, 5);
@@ -111,11 +111,11 @@ fn a_connection_that_was_being_opened_during_retire_all_is_retired_too() {
 fn a_saturated_server_limits_the_pool_to_the_connections_it_has() {
     let (pool, script) = pool(Transport::Tcp, |options| options.max_size(4));
     let held: Vec<_> = (0..2).map(|_| pool.get().expect("it opens")).collect();
-    script.always(At::Connect, Act::Fault(ConnectFault::Saturated));
+    script.always(At::Connect, Act::Fault(FaultClass::Saturated));
     let error = pool.get_timeout(Duration::from_millis(300)).expect_err("the server is full");
     assert_eq!(error.kind(), ErrorKind::CheckoutTimeout);
     assert!(error.to_string().contains("too many connections"), "{error}");
-    assert_eq!(pool.snapshot().max_size, 2);
+    assert_eq!(pool.snapshot().levels.max_size, 2);
     // The open connections are still shared.
     let waiter = start_checkout(&pool, LONG_TIMEOUT);
     until_waiting(&pool, 1);
@@ -130,7 +130,7 @@ fn a_saturated_server_limits_the_pool_to_the_connections_it_has() {
 fn after_saturation_the_pool_grows_by_one_connection_per_second() {
     let (pool, script) = pool(Transport::Tcp, |options| options.max_size(2));
     let held = pool.get().expect("it opens");
-    script.once(At::Connect, Act::Fault(ConnectFault::Saturated));
+    script.once(At::Connect, Act::Fault(FaultClass::Saturated));
     let began = Instant::now();
     let waiter = start_checkout(&pool, LONG_TIMEOUT);
     let second = waiter.connection();
@@ -150,11 +150,11 @@ fn a_surplus_or_retired_connection_is_closed_by_its_check_in() {
     drop(one);
     // By the check-in itself, not by the housekeeper or by a caller's check.
     let after = pool.snapshot();
-    assert_eq!((after.idle, after.in_use), (0, 1), "{after}");
+    assert_eq!((after.levels.idle, after.levels.in_use), (0, 1), "{after}");
     pool.retire_all();
     drop(two);
     let after = pool.snapshot();
-    assert_eq!((after.idle, after.in_use), (0, 0), "{after}");
+    assert_eq!((after.levels.idle, after.levels.in_use), (0, 0), "{after}");
     until!(pool, pool.snapshot().closed() == 2);
     let end = pool.snapshot();
     let reasons = [CloseReason::Surplus, CloseReason::Retired].map(|reason| end.closed_by(reason));
@@ -180,14 +180,14 @@ fn a_failed_attempt_that_is_still_closing_makes_no_idle_connection_surplus() {
     let held = pool.get().expect("it opens");
     failing.store(true, Relaxed);
     let error = pool.get_timeout(Duration::from_millis(500)).expect_err("the hook fails");
-    assert_eq!(error.connect_error().map(|error| error.fault()), Some(ConnectFault::Hook));
+    assert_eq!(error.connect_error().map(|error| error.class()), Some(FaultClass::Hook));
     drop(held);
     // The server has not closed the other one: both permits are taken.
     let before = pool.snapshot();
-    assert_eq!((before.idle, before.closing), (1, 1), "{before}");
+    assert_eq!((before.levels.idle, before.levels.closing), (1, 1), "{before}");
     pool.set_max_size(1).expect("one is enough");
     let after = pool.snapshot();
-    assert_eq!((after.idle, after.closing), (1, 1), "{after}");
+    assert_eq!((after.levels.idle, after.levels.closing), (1, 1), "{after}");
     failing.store(false, Relaxed);
     pool.set_max_size(2).expect("two are possible again");
     books(&pool);
@@ -198,7 +198,7 @@ fn a_saturated_server_has_its_limits_read_again() {
     let (pool, script) = pool(Transport::Tcp, |options| options.max_size(2));
     let held = pool.get().expect("it opens");
     assert_eq!(script.calls(At::Limits), 1);
-    script.once(At::Connect, Act::Fault(ConnectFault::Saturated));
+    script.once(At::Connect, Act::Fault(FaultClass::Saturated));
     let waiter = start_checkout(&pool, LONG_TIMEOUT);
     until!(pool, pool.snapshot().connect_failures == 1);
     drop(held);

@@ -5,7 +5,7 @@ use crate::common::fake::{Act, At, Fake, Transport};
 use crate::common::recorder::{Recorded, Recorder};
 use crate::common::{LONG_TIMEOUT, idle, pool, until};
 use poolwarden::observe::{Closed, Opened};
-use poolwarden::{CloseReason, ConnectFault, Observer, Pool, PooledConnection};
+use poolwarden::{CloseReason, FaultClass, Observer, Pool, PooledConnection};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -18,11 +18,14 @@ fn the_snapshot_counts_every_event() {
     let held = pool.get().expect("it opens");
     idle(&pool, 2);
     PooledConnection::discard(pool.get().expect("one is idle"));
-    script.once(At::Connect, Act::Fault(ConnectFault::Refused));
+    script.once(At::Connect, Act::Fault(FaultClass::Refused));
     let other = pool.get().expect("one is idle");
     pool.get_timeout(Duration::from_millis(60)).expect_err("the connection is refused");
     let now = pool.snapshot();
-    assert_eq!((now.max_size, now.open, now.in_use, now.idle), (3, 2, 2, 0));
+    assert_eq!(
+        (now.levels.max_size, now.levels.open, now.levels.in_use, now.levels.idle),
+        (3, 2, 2, 0)
+    );
     assert_eq!((now.opened, now.closed(), now.connect_failures), (3, 1, 1));
     assert_eq!((now.connect_attempts, now.checkouts, now.timeouts), (4, 5, 1));
     assert_eq!(now.close_reasons().collect::<Vec<_>>(), [(CloseReason::Discarded, 1)]);
@@ -54,7 +57,7 @@ fn a_snapshot_prints_on_one_line_and_omits_zero_reasons() {
     let (pool, _) = pool(Transport::Tcp, |options| options.max_size(2).name("shop"));
     PooledConnection::discard(pool.get().expect("it opens"));
     let held = pool.get().expect("it opens");
-    until!(pool, pool.snapshot().closing == 0);
+    until!(pool, pool.snapshot().levels.closing == 0);
     assert_eq!(
         pool.snapshot().to_string(),
         "shop: open 1 of 2 (in use 1, idle 0), pending 0, closing 0, waiting 0; opened 2, \
@@ -72,12 +75,12 @@ fn every_close_is_observed_once_with_its_reason_and_the_servers_message() {
     let number = idle(&pool, 1)[0];
     script.server().write(number, b"E57P01by order");
     script.server().close(number);
-    script.once(At::Connect, Act::Fault(ConnectFault::Refused));
+    script.once(At::Connect, Act::Fault(FaultClass::Refused));
     pool.get_timeout(Duration::from_millis(60)).expect_err("the connection is refused");
     until!(pool, recorder.events().len() >= 3);
     let events = recorder.events();
     assert!(matches!(&events[0], Recorded::Opened { .. }), "{events:?}");
-    assert!(events.contains(&Recorded::Failed(ConnectFault::Refused)), "{events:?}");
+    assert!(events.contains(&Recorded::Failed(FaultClass::Refused)), "{events:?}");
     let closes = events.iter().filter_map(|event| match event {
         Recorded::Closed { reason, code, .. } => Some((*reason, code.as_str())),
         _ => None,
@@ -181,7 +184,7 @@ impl Observer for ReentrantObserver {
     }
 
     fn connect_failed(&self, _: &str, error: &poolwarden::ConnectError) {
-        assert!(error.fault() != ConnectFault::Panicked);
+        assert!(error.class() != FaultClass::Panicked);
         self.call_back();
     }
 
@@ -200,7 +203,7 @@ fn an_observer_may_call_back_into_its_pool() {
     let (pool, script) =
         pool(Transport::Tcp, |options| options.max_size(2).observer(reentrant.clone()));
     reentrant.0.set(pool.clone()).expect("set once");
-    script.once(At::Connect, Act::Fault(ConnectFault::Refused));
+    script.once(At::Connect, Act::Fault(FaultClass::Refused));
     pool.get_timeout(Duration::from_millis(60)).expect_err("the connection is refused");
     script.clear();
     thread::sleep(Duration::from_millis(100));

@@ -7,7 +7,7 @@ use crate::common::gate::Gate;
 use crate::common::until;
 use poolwarden::driver::ResetOutcome;
 use poolwarden::{
-    Builder, CloseReason, ConnectFault, ErrorKind, Foreign, Manager, Pool, PooledConnection, Reset,
+    Builder, CloseReason, ErrorKind, FaultClass, Foreign, Manager, Pool, PooledConnection, Reset,
     Validation,
 };
 use std::error::Error as _;
@@ -49,7 +49,7 @@ fn a_connection_that_its_manager_calls_broken_or_invalid_is_closed() {
     drop(conn);
     assert_eq!(pool.snapshot().closed_by(CloseReason::Broken), 1);
     drop(pool.get().expect("it opens"));
-    script.once(At::Ping, Act::Fault(ConnectFault::Other));
+    script.once(At::Ping, Act::Fault(FaultClass::Other));
     assert_eq!(pool.get().expect("a new one is opened").number, 3);
     assert_eq!(pool.snapshot().closed_by(CloseReason::PingFailed), 1);
     books(&pool);
@@ -68,7 +68,7 @@ fn a_validation_that_hangs_costs_no_more_than_ping_timeout_and_no_slot() {
     assert!(conn.number == 2 && took >= bound && took < Duration::from_secs(3), "{took:?}");
     // It keeps its permit until the manager's method returns.
     let now = pool.snapshot();
-    assert_eq!((now.open, now.closing), (1, 1));
+    assert_eq!((now.levels.open, now.levels.closing), (1, 1));
     gate.open();
     until!(pool, pool.snapshot().closed_by(CloseReason::PingTimeout) == 1);
     drop(conn);
@@ -94,9 +94,9 @@ fn a_validation_that_ends_at_its_deadline_is_either_in_time_or_a_timeout() {
 #[test]
 fn the_managers_error_is_the_source_of_ours() {
     let (pool, script) = pool(|options| options);
-    script.once(At::Connect, Act::Fault(ConnectFault::Refused));
+    script.once(At::Connect, Act::Fault(FaultClass::Refused));
     let error = pool.get().expect_err("the manager fails");
-    assert_eq!(error.connect_error().map(|e| e.fault()), Some(ConnectFault::Other));
+    assert_eq!(error.connect_error().map(|e| e.class()), Some(FaultClass::Other));
     let source = error.source().and_then(|cause| cause.downcast_ref::<ManagerError>());
     assert_eq!(source, Some(&ManagerError));
     books(&pool);
@@ -143,7 +143,7 @@ fn the_pool_is_named_after_its_manager() {
 fn a_label_names_the_pool_and_is_in_its_errors() {
     let (pool, script) = pool_over(|options| options, |driver| driver.with_label("cache of app"));
     assert_eq!(pool.name(), "cache of app");
-    script.once(At::Connect, Act::Fault(ConnectFault::Refused));
+    script.once(At::Connect, Act::Fault(FaultClass::Refused));
     let error = pool.get().expect_err("the manager fails").to_string();
     assert!(error.starts_with("pool cache of app: "), "{error}");
     assert!(format!("{:?}", pool.driver()).contains("cache of app"));

@@ -22,7 +22,7 @@ fn a_forked_child_gets_errors_and_does_nothing_to_the_parents_connections() {
                 let error = child_pool.get().expect_err("it is the parent's");
                 assert_eq!(error.kind(), ErrorKind::Forked, "{error}");
                 assert!(child_pool.try_get().is_none());
-                assert_eq!(child_pool.snapshot().open, 0);
+                assert_eq!(child_pool.snapshot().levels.open, 0);
                 let error = child_pool.set_max_size(2).expect_err("it is the parent's");
                 assert_eq!(error.kind(), ErrorKind::Forked, "{error}");
                 child_pool.retire_all();

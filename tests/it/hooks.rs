@@ -106,7 +106,11 @@ fn a_panic_of_on_checkout_costs_one_connection_and_reaches_no_caller() {
     panics.store(true, SeqCst);
     drop(pool.get().expect("the next one"));
     let now = pool.snapshot();
-    assert_eq!((now.closed_by(CloseReason::Panicked), now.panics, now.open), (1, 1, 1), "{now}");
+    assert_eq!(
+        (now.closed_by(CloseReason::Panicked), now.panics, now.levels.open),
+        (1, 1, 1),
+        "{now}"
+    );
     books(&pool);
 }
 
@@ -147,7 +151,7 @@ fn a_hook_may_call_the_pool_because_no_lock_is_held() {
     let cell: Arc<OnceLock<Pool<Fake>>> = Arc::default();
     let look = {
         let cell = Arc::clone(&cell);
-        move || cell.get().map(|pool| pool.snapshot().open)
+        move || cell.get().map(|pool| pool.snapshot().levels.open)
     };
     let (first, second, third) = (look.clone(), look.clone(), look);
     let (pool, _) = pool(Transport::Tcp, |options| {
@@ -260,7 +264,7 @@ fn before_close_is_called_once_for_each_connection_that_is_closed_in_good_order(
     drop(PooledConnection::detach(pool.get().expect("it opens")));
     let numbers = idle(&pool, 2);
     let closed = pool.close(LONG_TIMEOUT);
-    assert_eq!((closed.open, closed.closing), (0, 0), "{closed}");
+    assert_eq!((closed.levels.open, closed.levels.closing), (0, 0), "{closed}");
     let mut called = calls.all();
     called.sort_unstable();
     assert_eq!(called, [vec![2], numbers].concat());
@@ -319,7 +323,12 @@ fn if_the_closure_of_get_with_fails_the_connection_is_kept_and_its_error_is_the_
     assert_eq!(error.kind(), ErrorKind::Hook);
     let text = "pool orders: the closure of get_with failed: role \"x\" does not exist";
     assert_eq!(error.to_string(), text);
-    assert_eq!((pool.snapshot().closed(), pool.snapshot().idle), (0, 1), "{}", pool.snapshot());
+    assert_eq!(
+        (pool.snapshot().closed(), pool.snapshot().levels.idle),
+        (0, 1),
+        "{}",
+        pool.snapshot()
+    );
     let panic = pool.get_with(|_| -> Result<(), BoxError> { panic!("scripted: in the closure") });
     assert!(panic.expect_err("it panics").to_string().contains("panicked: scripted"));
     assert_eq!(pool.snapshot().closed_by(CloseReason::Panicked), 1, "{}", pool.snapshot());
@@ -377,12 +386,12 @@ fn no_hook_runs_where_the_driver_must_not_block() {
         })
     });
     idle(&pool, 1);
-    script.always(At::MayBlock, Act::Fault(poolwarden::ConnectFault::Other));
+    script.always(At::MayBlock, Act::Fault(poolwarden::FaultClass::Other));
     assert_eq!(pool.get().expect_err("it would block").kind(), ErrorKind::AsyncContext);
     assert!(pool.try_get().is_none());
     let with = pool.get_with(|_| Ok::<(), BoxError>(()));
     assert_eq!(with.expect_err("it would block").kind(), ErrorKind::AsyncContext);
-    assert_eq!((calls.load(SeqCst), pool.snapshot().idle), (1, 1));
+    assert_eq!((calls.load(SeqCst), pool.snapshot().levels.idle), (1, 1));
     books(&pool);
 }
 

@@ -5,14 +5,14 @@ use crate::common::fake::{Act, At, Script, Transport};
 use crate::common::gate::Gate;
 use crate::common::{idle, pool, pool_with, until};
 use poolwarden::observe::Closed;
-use poolwarden::{CloseReason, ConnectFault, Observer};
+use poolwarden::{CloseReason, FaultClass, Observer};
 use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
 fn min_idle_connections_are_opened_without_a_caller() {
     let (pool, script) = pool(Transport::Tcp, |options| options.max_size(5).min_idle(3));
-    until!(pool, pool.snapshot().idle == 3);
+    until!(pool, pool.snapshot().levels.idle == 3);
     assert_eq!((script.calls(At::Connect), pool.snapshot().checkouts), (3, 0));
     books(&pool);
 }
@@ -49,7 +49,7 @@ fn an_observer_that_blocks_delays_the_housekeeping_of_no_other_pool_and_is_count
 fn min_idle_is_kept_while_connections_are_in_use() {
     let (pool, _) = pool(Transport::Tcp, |options| options.max_size(4).min_idle(2));
     let held: Vec<_> = (0..2).map(|_| pool.get().expect("it opens")).collect();
-    until!(pool, pool.snapshot().idle == 2);
+    until!(pool, pool.snapshot().levels.idle == 2);
     drop(held);
     books(&pool);
 }
@@ -61,12 +61,12 @@ fn idle_timeout_closes_only_connections_beyond_min_idle() {
         pool(Transport::Tcp, |options| options.max_size(5).min_idle(2).idle_timeout(timeout));
     let began = Instant::now();
     idle(&pool, 5);
-    until!(pool, pool.snapshot().idle == 2);
+    until!(pool, pool.snapshot().levels.idle == 2);
     assert!(began.elapsed() >= timeout);
     let kept = script.server().numbers();
     thread::sleep(2 * timeout);
     let now = pool.snapshot();
-    assert_eq!((now.idle, now.closed_by(CloseReason::IdleTimeout)), (2, 3));
+    assert_eq!((now.levels.idle, now.closed_by(CloseReason::IdleTimeout)), (2, 3));
     until!(pool, script.server().live() == 2);
     assert!(script.server().numbers().iter().all(|number| kept.contains(number)));
     books(&pool);
@@ -84,7 +84,7 @@ fn with_partial_use_one_connection_stays_busy_and_the_others_expire() {
         drop(held.take());
         held = Some(pool.get().expect("it is idle"));
         assert_eq!(held.as_ref().map(|conn| conn.number), busy);
-        pool.snapshot().open == 1
+        pool.snapshot().levels.open == 1
     });
     drop(held);
     // A connection leaves the pool before its reason is counted.
@@ -101,7 +101,7 @@ fn expired_min_idle_connections_are_replaced_without_a_caller() {
         });
         // Three generations.
         until!(pool, pool.snapshot().opened >= 6);
-        until!(pool, pool.snapshot().idle == 2);
+        until!(pool, pool.snapshot().levels.idle == 2);
         assert_eq!(pool.snapshot().checkouts, 0);
         books(&pool);
     }
@@ -114,7 +114,7 @@ fn the_housekeeper_finds_a_dead_idle_connection_by_itself() {
     script.server().close(number);
     // The levels and the totals do not change in one step.
     until!(pool, pool.snapshot().closed_by(CloseReason::ServerClosed) == 1);
-    assert_eq!(pool.snapshot().open, 0);
+    assert_eq!(pool.snapshot().levels.open, 0);
     assert_eq!(script.calls(At::Connect), 1, "no caller needed another");
     books(&pool);
 }
@@ -123,9 +123,9 @@ fn the_housekeeper_finds_a_dead_idle_connection_by_itself() {
 fn a_dead_min_idle_connection_is_replaced_before_a_caller_comes() {
     for max_size in [2, 4] {
         let (pool, script) = pool(Transport::Tcp, |options| options.max_size(max_size).min_idle(2));
-        until!(pool, pool.snapshot().idle == 2);
+        until!(pool, pool.snapshot().levels.idle == 2);
         close_all(&script);
-        until!(pool, pool.snapshot().closed() == 2 && pool.snapshot().idle == 2);
+        until!(pool, pool.snapshot().closed() == 2 && pool.snapshot().levels.idle == 2);
         assert_eq!(pool.snapshot().checkouts, 0);
         books(&pool);
     }
@@ -138,18 +138,18 @@ fn close_all(script: &Script) {
 #[test]
 fn min_idle_is_refilled_after_an_outage_that_a_caller_noticed_first() {
     let (pool, script) = pool(Transport::Tcp, |options| options.min_idle(2));
-    until!(pool, pool.snapshot().idle == 2);
-    script.always(At::Connect, Act::Fault(ConnectFault::Refused));
+    until!(pool, pool.snapshot().levels.idle == 2);
+    script.always(At::Connect, Act::Fault(FaultClass::Refused));
     close_all(&script);
     pool.get().expect_err("the server is down");
     script.clear();
-    until!(pool, pool.snapshot().idle == 2);
+    until!(pool, pool.snapshot().levels.idle == 2);
     books(&pool);
 }
 
 #[test]
 fn attempts_for_min_idle_are_spaced_and_end_with_the_outage() {
-    let down = |script: &Script| script.always(At::Connect, Act::Fault(ConnectFault::Refused));
+    let down = |script: &Script| script.always(At::Connect, Act::Fault(FaultClass::Refused));
     let (pool, script) = pool_with(Transport::Tcp, down, |options| options.min_idle(1));
     until!(pool, script.calls(At::Connect) >= 5);
     // A random delay may add to this interval.
@@ -158,7 +158,7 @@ fn attempts_for_min_idle_are_spaced_and_end_with_the_outage() {
         assert!(pair[1] - pair[0] >= least, "{:?} after {least:?}", pair[1] - pair[0]);
     }
     script.clear();
-    until!(pool, pool.snapshot().idle == 1);
+    until!(pool, pool.snapshot().levels.idle == 1);
     books(&pool);
 }
 
@@ -176,7 +176,7 @@ fn housekeeping_closes_dead_idle_connections_and_keeps_the_order_of_the_others()
     let mut order = idle(&pool, 50);
     let dead: Vec<u64> = order.extract_if(.., |number| *number % 7 == 0).collect();
     dead.iter().for_each(|number| script.server().close(*number));
-    until!(pool, pool.snapshot().idle == 50 - 7);
+    until!(pool, pool.snapshot().levels.idle == 50 - 7);
     // The connection that was returned first lies lowest.
     let held: Vec<_> = order.iter().map(|_| pool.get().expect("it is idle")).collect();
     let got: Vec<u64> = held.iter().rev().map(|conn| conn.number).collect();

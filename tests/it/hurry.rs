@@ -24,7 +24,7 @@ fn a_ping_that_outlasts_its_callers_goes_on_and_closes_nothing() {
                 assert_eq!(error.kind(), ErrorKind::CheckoutTimeout, "{error}");
             }
         }
-        until!(&pool, pool.snapshot().idle == 8);
+        until!(&pool, pool.snapshot().levels.idle == 8);
         let now = pool.snapshot();
         assert_eq!((now.closed(), now.opened), (0, 8), "{transport:?}: {now}");
         books(&pool);
@@ -54,7 +54,7 @@ fn a_retry_policy_without_time_closes_no_connection() {
     script.once(At::Ping, Act::Sleep(60 * MS));
     let policy = RetryPolicy::none().within(5 * MS);
     pool.run(policy, |_, _| Ok(())).expect_err("the ping takes longer");
-    until!(&pool, pool.snapshot().idle == 1);
+    until!(&pool, pool.snapshot().levels.idle == 1);
     assert_eq!(pool.snapshot().closed(), 0);
     books(&pool);
 }
@@ -69,8 +69,8 @@ fn a_ping_whose_caller_has_left_is_given_up_after_its_own_timeout() {
     thread::sleep(20 * MS);
     script.once(At::Ping, Act::Hang(gate.clone()));
     pool.get_timeout(20 * MS).expect_err("the ping hangs");
-    assert_eq!(pool.snapshot().in_use, 1, "the ping goes on");
-    until!(&pool, pool.snapshot().in_use == 0);
+    assert_eq!(pool.snapshot().levels.in_use, 1, "the ping goes on");
+    until!(&pool, pool.snapshot().levels.in_use == 0);
     gate.open();
     until!(&pool, pool.snapshot().closed_by(CloseReason::PingTimeout) == 1);
     books(&pool);

@@ -21,7 +21,7 @@ fn an_idle_connection_is_pinged_again_and_again_on_a_thread_that_no_caller_waits
     let threads = script.threads(At::Ping);
     assert!(threads.iter().all(|name| name == "poolwarden-keepalive"), "{threads:?}");
     let now = pool.snapshot();
-    assert_eq!((now.open, now.idle, now.closed()), (2, 2, 0), "{now}");
+    assert_eq!((now.levels.open, now.levels.idle, now.closed()), (2, 2, 0), "{now}");
     assert!(now.pings >= now.keepalive_pings && now.to_string().contains("keepalive pings"));
     books(&pool);
 }
@@ -29,7 +29,7 @@ fn an_idle_connection_is_pinged_again_and_again_on_a_thread_that_no_caller_waits
 #[test]
 fn without_the_option_no_idle_connection_is_pinged() {
     let (pool, script) = pool(Transport::Tcp, |options| options.max_size(2).min_idle(2));
-    until!(pool, pool.snapshot().idle == 2);
+    until!(pool, pool.snapshot().levels.idle == 2);
     thread::sleep(Duration::from_millis(300));
     assert_eq!((script.calls(At::Ping), pool.snapshot().keepalive_pings), (0, 0));
     books(&pool);
@@ -50,7 +50,7 @@ fn a_few_connections_are_out_for_pings_at_a_time_and_the_others_serve_callers() 
     assert_eq!(script.calls(At::Ping), 4);
     let held: Vec<_> = (0..6).map(|_| pool.get().expect("it is idle")).collect();
     let now = pool.snapshot();
-    assert_eq!((now.in_use, now.idle, now.open), (6, 4, 10), "{now}");
+    assert_eq!((now.levels.in_use, now.levels.idle, now.levels.open), (6, 4, 10), "{now}");
     gate.open();
     let rest: Vec<_> = (0..4).map(|_| pool.get().expect("they return")).collect();
     assert_eq!(pool.snapshot().opened, 10);
@@ -103,7 +103,7 @@ fn a_ping_that_fails_or_panics_costs_only_its_connection() {
     until!(pool, pool.snapshot().closed_by(CloseReason::Panicked) == 1);
     script.once(At::Ping, Act::Unprintable);
     until!(pool, pool.snapshot().closed_by(CloseReason::PingFailed) == 1);
-    until!(pool, pool.snapshot().idle == 2);
+    until!(pool, pool.snapshot().levels.idle == 2);
     books(&pool);
 }
 
@@ -116,7 +116,7 @@ fn a_ping_that_nothing_can_end_is_left_behind_with_its_connection() {
     script.once(At::Ping, Act::Hang(gate.clone()));
     idle(&pool, 1);
     gate.wait_for_arrivals(1);
-    until!(pool, pool.snapshot().open == 0);
+    until!(pool, pool.snapshot().levels.open == 0);
     drop(pool.get().expect("there is a second permit"));
     gate.open();
     until!(pool, pool.snapshot().closed_by(CloseReason::PingTimeout) >= 1);
@@ -144,7 +144,7 @@ fn a_pool_that_is_closed_during_a_ping_closes_that_connection_too() {
     script.once(At::Ping, Act::Hang(gate.clone()));
     idle(&pool, 1);
     gate.wait_for_arrivals(1);
-    assert_eq!(pool.close(Duration::ZERO).idle, 1);
+    assert_eq!(pool.close(Duration::ZERO).levels.idle, 1);
     gate.open();
     until!(pool, pool.snapshot().closed_by(CloseReason::PoolClosed) == 1);
     closed_books(&pool);

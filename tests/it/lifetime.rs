@@ -48,11 +48,11 @@ fn a_connection_past_its_lifetime_in_use_is_closed_at_check_in_and_not_before() 
     let (pool, script) = pool(Transport::Tcp, |options| options.max_lifetime(life));
     let conn = pool.get().expect("it opens");
     thread::sleep(2 * life);
-    assert_eq!((pool.snapshot().in_use, pool.snapshot().closed()), (1, 0));
+    assert_eq!((pool.snapshot().levels.in_use, pool.snapshot().closed()), (1, 0));
     assert_eq!(script.server().numbers(), [conn.number]);
     drop(conn);
     let now = pool.snapshot();
-    assert_eq!((now.open, now.closed_by(CloseReason::MaxLifetime)), (0, 1));
+    assert_eq!((now.levels.open, now.closed_by(CloseReason::MaxLifetime)), (0, 1));
     books(&pool);
 }
 

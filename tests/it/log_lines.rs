@@ -4,7 +4,7 @@ use crate::common::books::books;
 use crate::common::fake::{Act, At, Conn, Transport};
 use crate::common::recorder::{Recorded, Recorder};
 use crate::common::{idle, pool, until};
-use poolwarden::{ConnectFault, ErrorKind, Pool, RetryPolicy};
+use poolwarden::{ErrorKind, FaultClass, Pool, RetryPolicy};
 use std::thread;
 use std::time::Duration;
 use support::logs;
@@ -24,7 +24,7 @@ fn the_end_of_an_outage_is_one_line_with_its_length_its_attempts_and_its_losses(
     for number in idle(&pool, 4) {
         script.server().close(number);
     }
-    script.always(At::Connect, Act::Fault(ConnectFault::Refused));
+    script.always(At::Connect, Act::Fault(FaultClass::Refused));
     for _ in 0..3 {
         pool.get().expect_err("the server is down");
         thread::sleep(120 * MS);

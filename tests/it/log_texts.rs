@@ -5,7 +5,7 @@ use crate::common::{idle, pool, until};
 use crate::texts::check;
 use poolwarden::driver::SessionState;
 use poolwarden::{
-    Builder, CloseReason, ConnectFault, Pool, PooledConnection, Reset, Role, Validation,
+    Builder, CloseReason, FaultClass, Pool, PooledConnection, Reset, Role, Validation,
 };
 use std::fmt::Write as _;
 use std::thread;
@@ -125,7 +125,7 @@ fn connections_that_are_lost() {
     });
     let pings = |o: Builder<Fake>| o.validation(Validation::AlwaysPing).ping_timeout(300 * MS);
     closes(&mut out, "ping fails", pings, |pool, script| {
-        end_idle(pool, |_| script.once(At::Ping, Act::Fault(ConnectFault::Other)));
+        end_idle(pool, |_| script.once(At::Ping, Act::Fault(FaultClass::Other)));
     });
     closes(&mut out, "ping times out", pings, |pool, script| {
         idle(pool, 1);
@@ -144,7 +144,7 @@ fn connections_that_are_lost() {
         CloseReason::ReadOnly,
         |o| pings(o).role(Role::Writable),
         |pool, script| {
-            end_idle(pool, |_| script.once(At::IsWritable, Act::Fault(ConnectFault::Other)))
+            end_idle(pool, |_| script.once(At::IsWritable, Act::Fault(FaultClass::Other)))
         },
     );
     closes(&mut out, "broken", same, |pool, _| check_in(pool, |conn| conn.broken = true));
@@ -156,7 +156,7 @@ fn connections_that_are_lost() {
         "reset fails",
         |o| o.reset(Reset::Full),
         |pool, script| {
-            script.once(At::Reset, Act::Fault(ConnectFault::Other));
+            script.once(At::Reset, Act::Fault(FaultClass::Other));
             check_in(pool, |conn| conn.left = SessionState::Dirty);
         },
     );
@@ -175,7 +175,7 @@ fn an_outage_from_its_first_to_its_last_line() {
     for number in idle(&pool, 2) {
         script.server().close(number);
     }
-    script.always(At::Connect, Act::Fault(ConnectFault::Refused));
+    script.always(At::Connect, Act::Fault(FaultClass::Refused));
     pool.get().expect_err("the server is down");
     thread::sleep(120 * MS);
     script.clear();

@@ -6,7 +6,7 @@ use crate::common::gate::Gate;
 use crate::common::{LONG_TIMEOUT, idle, pool, start_checkout, until};
 use poolwarden::driver::SessionState;
 use poolwarden::observe::{CheckedIn, CheckedOut, Closed, LimitChanged, OutageEnded};
-use poolwarden::{ConnectError, ConnectFault, Observer, PooledConnection, Snapshot};
+use poolwarden::{ConnectError, FaultClass, Observer, PooledConnection, Snapshot};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -19,7 +19,7 @@ enum Event {
     Out { connection: u64, waited: Duration, line: u32 },
     In { connection: u64, used: Duration },
     Slow { waited: Duration },
-    Began(ConnectFault),
+    Began(FaultClass),
     Ended { lasted: Duration, failed: u64, lost: u64 },
     Limit(u32, u32),
     Dropped(u64),
@@ -62,7 +62,7 @@ impl Observer for Events {
     }
 
     fn outage_began(&self, _: &str, error: &ConnectError) {
-        self.add(Event::Began(error.fault()));
+        self.add(Event::Began(error.class()));
     }
 
     fn outage_ended(&self, event: &OutageEnded<'_>) {
@@ -152,10 +152,10 @@ fn a_slow_check_out_is_logged_with_its_place_and_observed() {
         options.slow_checkout(300 * MS).min_idle(1)
     });
     // Opening one may be slow, too.
-    until!(pool, pool.snapshot().idle == 1);
+    until!(pool, pool.snapshot().levels.idle == 1);
     let held = pool.get().expect("it is idle");
     let caller = start_checkout(&pool, LONG_TIMEOUT);
-    until!(pool, pool.snapshot().waiting == 1);
+    until!(pool, pool.snapshot().levels.waiting == 1);
     thread::sleep(320 * MS);
     drop(held);
     let conn = caller.connection();
@@ -181,11 +181,11 @@ fn an_outage_is_observed_once_when_it_begins_and_once_when_it_ends() {
     for number in idle(&pool, 2) {
         script.server().close(number);
     }
-    script.always(At::Connect, Act::Fault(ConnectFault::Refused));
+    script.always(At::Connect, Act::Fault(FaultClass::Refused));
     pool.get().expect_err("the server is down");
     thread::sleep(120 * MS);
     pool.get().expect_err("the server is down");
-    let began = |event: &&Event| matches!(event, Event::Began(ConnectFault::Refused));
+    let began = |event: &&Event| matches!(event, Event::Began(FaultClass::Refused));
     assert_eq!(events.all().iter().filter(began).count(), 1, "{:?}", events.all());
     assert_eq!(pool.snapshot().outages, 1);
     script.clear();
@@ -244,7 +244,7 @@ fn a_snapshot_has_the_times_of_waits_uses_and_connects() {
     script.once(At::Connect, Act::Sleep(5 * MS));
     let first = pool.get().expect("it opens");
     let waiting = start_checkout(&pool, LONG_TIMEOUT);
-    until!(pool, pool.snapshot().waiting == 1);
+    until!(pool, pool.snapshot().levels.waiting == 1);
     thread::sleep(12 * MS);
     drop(first);
     PooledConnection::discard(waiting.connection());

@@ -5,7 +5,7 @@ use crate::common::fake::{Act, At, Fake, Script, Transport};
 use crate::common::{LONG_TIMEOUT, idle, pool, pool_with, until};
 use poolwarden::observe::{Closed, Opened};
 use poolwarden::{
-    Builder, CloseReason, ConnectError, ConnectFault, ErrorKind, Observer, Pool, PooledConnection,
+    Builder, CloseReason, ConnectError, ErrorKind, FaultClass, Observer, Pool, PooledConnection,
 };
 use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +23,7 @@ fn a_panic_in_connect_is_an_error_for_its_caller() {
         script.once(At::Connect, Act::Panic);
         let error = pool.get().expect_err("the driver panicked");
         assert_eq!(error.kind(), ErrorKind::Connect);
-        assert_eq!(error.connect_error().map(|e| e.fault()), Some(ConnectFault::Panicked));
+        assert_eq!(error.connect_error().map(|e| e.class()), Some(FaultClass::Panicked));
         let cause = error.source().expect("the panic").to_string();
         assert_eq!(cause, "panicked: scripted: the driver panics");
         assert_eq!(pool.snapshot().panics, 1);
@@ -86,7 +86,10 @@ fn a_panic_in_a_check_during_housekeeping_costs_that_connection_only() {
     idle(&pool, 5);
     script.once(At::SocketAccess, Act::Panic);
     until!(pool, pool.snapshot().closed() == 1);
-    assert_eq!((pool.snapshot().idle, pool.snapshot().closed_by(CloseReason::Panicked)), (4, 1));
+    assert_eq!(
+        (pool.snapshot().levels.idle, pool.snapshot().closed_by(CloseReason::Panicked)),
+        (4, 1)
+    );
     books(&pool);
 }
 
@@ -149,11 +152,11 @@ fn an_init_hook_that_panics_or_fails_costs_that_connection_only() {
         })
     });
     let panicked = pool.get().expect_err("the hook panicked");
-    assert_eq!(panicked.connect_error().map(|e| e.fault()), Some(ConnectFault::Panicked));
+    assert_eq!(panicked.connect_error().map(|e| e.class()), Some(FaultClass::Panicked));
     until!(pool, script.server().live() == 0);
     thread::sleep(Duration::from_millis(100));
     let failed = pool.get().expect_err("the hook failed");
-    assert_eq!(failed.connect_error().map(|e| e.fault()), Some(ConnectFault::Hook));
+    assert_eq!(failed.connect_error().map(|e| e.class()), Some(FaultClass::Hook));
     assert_eq!(failed.source().expect("the hook's error").to_string(), "no such schema");
     books(&pool);
     assert_eq!(pool.get().expect("it opens").password, "prepared");
@@ -182,7 +185,7 @@ impl Observer for PanickingObserver {
 
 /// Raises one event of each kind: failed, opened, timed out, closed.
 fn raise_every_event(pool: &Pool<Fake>, script: &Script) {
-    script.once(At::Connect, Act::Fault(ConnectFault::Refused));
+    script.once(At::Connect, Act::Fault(FaultClass::Refused));
     pool.get().expect_err("the connection is refused");
     script.clear();
     thread::sleep(Duration::from_millis(100));
@@ -273,7 +276,7 @@ fn a_connection_that_a_destructor_uses_while_its_thread_unwinds_is_kept() {
         panic!("scripted: something else panics");
     };
     catch_unwind(AssertUnwindSafe(unwind)).map(|()| 0).expect_err("it panics");
-    assert_eq!((pool.snapshot().idle, pool.snapshot().closed()), (1, 0));
+    assert_eq!((pool.snapshot().levels.idle, pool.snapshot().closed()), (1, 0));
     books(&pool);
 }
 
@@ -316,7 +319,7 @@ fn survive_random_faults(transport: Transport) {
     assert!(end.closed() > 50 && end.panics > 50, "too few faults: {end}");
     // A session that ended while it was opened looked like a full server: the pool's size
     // was reduced, and grows back step by step.
-    until!(pool, pool.snapshot().max_size == MAX_SIZE);
+    until!(pool, pool.snapshot().levels.max_size == MAX_SIZE);
     books(&pool);
 }
 
@@ -378,10 +381,10 @@ fn random_fault(at: At, chance: u8) -> Act {
         (1.., At::SocketAccess) => Act::Pass,
         (0..3, _) => Act::Panic,
         (3..5, _) => Act::Sleep(Duration::from_millis(1)),
-        (5..8, At::Connect) => Act::Fault(ConnectFault::Starting),
-        (8..10, At::Connect) => Act::Fault(ConnectFault::Refused),
+        (5..8, At::Connect) => Act::Fault(FaultClass::Starting),
+        (8..10, At::Connect) => Act::Fault(FaultClass::Refused),
         (10..12, At::Connect) => Act::Unprintable,
-        (5..9, At::Ping | At::IsBroken) => Act::Fault(ConnectFault::Other),
+        (5..9, At::Ping | At::IsBroken) => Act::Fault(FaultClass::Other),
         _ => Act::Pass,
     }
 }

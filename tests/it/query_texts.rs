@@ -3,7 +3,7 @@
 use crate::common::fake::{Act, At, FakeManager, Transport};
 use crate::common::pool;
 use crate::texts::{case, check};
-use poolwarden::{ConnectFault, Foreign, Pool};
+use poolwarden::{FaultClass, Foreign, Pool};
 use std::time::Duration;
 use tokio::runtime::Builder;
 
@@ -50,7 +50,7 @@ fn a_foreign_manager_that_fails() {
     let (manager, script) = FakeManager::new();
     let builder = Pool::builder().name("orders").checkout_timeout(Duration::from_millis(200));
     let pool = builder.build_lazy(Foreign::new(manager)).expect("the options agree");
-    script.always(At::Connect, Act::Fault(ConnectFault::Other));
+    script.always(At::Connect, Act::Fault(FaultClass::Other));
     case(&mut out, "a connect that fails", pool.get().map(drop).expect_err("it fails"));
     check("foreign", &out);
 }

@@ -4,7 +4,7 @@ use crate::common::books::books;
 use crate::common::fake::{Act, At, Fake, Transport};
 use crate::common::gate::Gate;
 use crate::common::{Caller, LONG_TIMEOUT, pool, start_checkout, until, until_waiting};
-use poolwarden::{ConnectFault, ErrorKind, Pool, PooledConnection};
+use poolwarden::{ErrorKind, FaultClass, Pool, PooledConnection};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::thread;
@@ -94,7 +94,7 @@ fn a_waiter_that_times_out_leaves_no_trace() {
     until_waiting(&pool, 8);
     let last = start_checkout(&pool, LONG_TIMEOUT);
     leaving.into_iter().for_each(|caller| drop(caller.error()));
-    assert_eq!(pool.snapshot().waiting, 1);
+    assert_eq!(pool.snapshot().levels.waiting, 1);
     drop(held);
     assert_eq!(last.connection().number, 1);
     books(&pool);
@@ -108,7 +108,7 @@ fn a_connection_returned_just_when_its_waiter_leaves_is_not_lost() {
         let timeout = Duration::from_millis(2);
         let held = pool.get().expect("the connection is still open");
         let waiter = start_checkout(&pool, timeout);
-        until!(pool, pool.snapshot().waiting == 1 || waiter.is_finished());
+        until!(pool, pool.snapshot().levels.waiting == 1 || waiter.is_finished());
         thread::sleep(Duration::from_micros(1_700 + 5 * (round % 100)));
         drop(held);
         drop(waiter.outcome());
@@ -192,7 +192,7 @@ fn no_thread_gets_less_than_half_of_its_fair_share() {
 
 /// One connection stays in use, so that only one permit is left; the first
 /// waiter's attempt fails.
-fn one_attempt_fails(fault: ConnectFault) -> (Pool<Fake>, Vec<Caller>, PooledConnection<Fake>) {
+fn one_attempt_fails(fault: FaultClass) -> (Pool<Fake>, Vec<Caller>, PooledConnection<Fake>) {
     let (pool, script) = pool(Transport::Tcp, |options| options.max_size(2));
     let (long, short) = (pool.get().expect("it opens"), pool.get().expect("it opens"));
     let mut waiters = Vec::new();
@@ -207,7 +207,7 @@ fn one_attempt_fails(fault: ConnectFault) -> (Pool<Fake>, Vec<Caller>, PooledCon
 
 #[test]
 fn a_waiter_whose_attempt_fails_while_a_connection_is_open_is_served_by_the_next_attempt() {
-    for fault in [ConnectFault::Refused, ConnectFault::Saturated, ConnectFault::Hangup] {
+    for fault in [FaultClass::Refused, FaultClass::Saturated, FaultClass::Hangup] {
         let (pool, waiters, long) = one_attempt_fails(fault);
         for waiter in waiters {
             let (outcome, took) = waiter.outcome();

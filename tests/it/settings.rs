@@ -10,22 +10,22 @@ mod into_pools {
     fn a_url_configures_a_pool() {
         let url = "sqlite::memory:?pool_max_size=3&pool_name=orders";
         let pool: Pool<Sqlite> = Pool::connect(url).expect("a pool");
-        assert_eq!((pool.snapshot().max_size, pool.name()), (3, "orders"));
+        assert_eq!((pool.snapshot().levels.max_size, pool.name()), (3, "orders"));
         let settings = url.parse::<Settings>().expect("settings");
         let pool: Pool<Sqlite> = Pool::with_settings(&settings).expect("a pool");
-        assert_eq!(pool.snapshot().max_size, 3);
+        assert_eq!(pool.snapshot().levels.max_size, 3);
     }
 
     #[test]
     fn the_builders_own_methods_win_over_the_url_and_the_url_over_the_defaults() {
         let driver = || Sqlite::new("sqlite::memory:?pool_max_size=3&pool_min_idle=2");
         let pool = Pool::builder().max_size(7).build_lazy(driver().expect("a URL"));
-        assert_eq!(pool.expect("a pool").snapshot().max_size, 7);
+        assert_eq!(pool.expect("a pool").snapshot().levels.max_size, 7);
         let error = Pool::builder().max_size(1).build_lazy(driver().expect("a URL")).map(drop);
         let text = error.expect_err("2 exceeds 1").to_string();
         assert_eq!(text, "pool sqlite in memory: min_idle 2 exceeds max_size 1");
         let snapshot = Manager::new(driver().expect("a URL")).snapshot();
-        assert_eq!(snapshot.max_size, 3);
+        assert_eq!(snapshot.levels.max_size, 3);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::common::books::books;
 use crate::common::fake::{Act, At, Fake, FakeManager, Transport};
 use crate::common::gate::Gate;
 use crate::common::{LONG_TIMEOUT, idle, pool, until};
-use poolwarden::{CloseReason, ConnectFault, Foreign, Pool, PooledConnection};
+use poolwarden::{CloseReason, FaultClass, Foreign, Pool, PooledConnection};
 use r2d2::ManageConnection;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::thread;
@@ -25,9 +25,9 @@ fn an_attempt_without_a_thread_to_run_on_is_an_error_and_costs_no_slot() {
         let (pool, script) = pool(Transport::Tcp, |options| options.max_size(1));
         let no_threads = limits.threads();
         let error = pool.get().expect_err("nothing can open a connection");
-        let fault = error.connect_error().map(|error| error.fault());
-        assert_eq!(fault, Some(ConnectFault::LocalResource), "{error}");
-        assert_eq!((pool.snapshot().pending, script.calls(At::Connect)), (0, 0));
+        let fault = error.connect_error().map(|error| error.class());
+        assert_eq!(fault, Some(FaultClass::LocalResource), "{error}");
+        assert_eq!((pool.snapshot().levels.pending, script.calls(At::Connect)), (0, 0));
         drop(no_threads);
         books(&pool);
     });
@@ -40,8 +40,8 @@ fn a_connection_is_not_opened_while_no_timer_could_bound_it() {
         let manager = Pool::builder().manager(driver).expect("the options agree");
         let no_threads = limits.threads();
         let error = manager.connect().expect_err("its connect would have no bound");
-        let fault = error.connect_error().map(|error| error.fault());
-        assert_eq!(fault, Some(ConnectFault::LocalResource), "{error}");
+        let fault = error.connect_error().map(|error| error.class());
+        assert_eq!(fault, Some(FaultClass::LocalResource), "{error}");
         assert_eq!(script.calls(At::Connect), 0);
         drop(no_threads);
         drop(manager.connect().expect("it opens"));
@@ -57,7 +57,7 @@ fn min_idle_is_opened_once_the_housekeeper_that_could_not_start_can() {
         let pool = Pool::builder().max_size(4).min_idle(2).build_lazy(driver);
         let pool = pool.expect("the options agree");
         drop(no_threads);
-        until!(pool, pool.snapshot().idle == 2);
+        until!(pool, pool.snapshot().levels.idle == 2);
         assert_eq!(script.calls(At::Connect), 2);
         books(&pool);
     });
@@ -131,15 +131,15 @@ fn a_connection_without_a_descriptor_of_our_own_is_not_kept() {
         let (pool, script) = pool(Transport::Tcp, |options| options.max_size(1));
         idle(&pool, 1);
         pool.retire_all();
-        until!(pool, pool.snapshot().open + pool.snapshot().closing == 0);
+        until!(pool, pool.snapshot().levels.open + pool.snapshot().levels.closing == 0);
         // Its end releases descriptors.
         until_no_closer();
         script.once(At::Connect, Act::SkipWatch);
         // The two ends of the connection, and no more.
         let two = limits.descriptors(2);
         let error = pool.get().expect_err("it could not be shut down");
-        let fault = error.connect_error().map(|error| error.fault());
-        assert_eq!(fault, Some(ConnectFault::LocalResource), "{error}");
+        let fault = error.connect_error().map(|error| error.class());
+        assert_eq!(fault, Some(FaultClass::LocalResource), "{error}");
         drop(two);
         books(&pool);
     });
@@ -204,7 +204,7 @@ fn a_drop_that_hangs_and_had_to_wait_for_a_thread_holds_up_no_other_pool() {
         let (one, two) = (first.get().expect("it opens"), first.get().expect("it opens"));
         let (three, four) = (second.get().expect("it opens"), second.get().expect("it opens"));
         PooledConnection::discard(three);
-        until!(second, second.snapshot().closing == 0);
+        until!(second, second.snapshot().levels.closing == 0);
         let gate = Gate::shut();
         hanging.once(At::Drop, Act::Hang(gate.clone()));
         let no_threads = limits.threads();
@@ -214,11 +214,11 @@ fn a_drop_that_hangs_and_had_to_wait_for_a_thread_holds_up_no_other_pool() {
         drop(no_threads);
         gate.wait_for_arrivals(1);
         PooledConnection::discard(four);
-        until!(second, second.snapshot().closing == 0);
+        until!(second, second.snapshot().levels.closing == 0);
         PooledConnection::discard(two);
-        until!(first, first.snapshot().closing == 1);
+        until!(first, first.snapshot().levels.closing == 1);
         gate.open();
-        until!(first, first.snapshot().closing == 0);
+        until!(first, first.snapshot().levels.closing == 0);
     });
 }
 
@@ -230,14 +230,14 @@ fn a_close_waits_for_the_thread_that_drops() {
         let conn = pool.get().expect("it opens");
         // Starts the closer, but no thread that drops what has a socket.
         PooledConnection::discard(other.get().expect("it opens"));
-        until!(other, other.snapshot().closing == 0);
+        until!(other, other.snapshot().levels.closing == 0);
         assert!(!threads_named("poolwarden-closer").is_empty());
         let no_threads = limits.threads();
         PooledConnection::discard(conn);
         thread::sleep(Duration::from_millis(100));
-        assert_eq!((pool.snapshot().closing, script.calls(At::Drop)), (1, 0));
+        assert_eq!((pool.snapshot().levels.closing, script.calls(At::Drop)), (1, 0));
         drop(no_threads);
-        until!(pool, pool.snapshot().closing == 0);
+        until!(pool, pool.snapshot().levels.closing == 0);
         assert_eq!(script.threads(At::Drop), ["poolwarden-drop"]);
     });
 }
@@ -269,9 +269,9 @@ fn a_limit_below_the_number_of_closing_sockets_makes_the_closer_no_busy_loop() {
         let (took, used) = (began.elapsed(), processor_time() - used);
         setrlimit(Resource::Nofile, before).expect("the limit of before");
         assert!(used < took / 4, "{used:?} of {took:?}");
-        assert_eq!(pool.snapshot().closing, 32);
+        assert_eq!(pool.snapshot().levels.closing, 32);
         script.server().thaw();
-        until!(pool, pool.snapshot().closing == 0);
+        until!(pool, pool.snapshot().levels.closing == 0);
     });
 }
 
@@ -284,7 +284,7 @@ fn waiters_sleep_until_something_happens() {
             for _ in 0..400 {
                 scope.spawn(|| drop(pool.get().expect("its turn comes")));
             }
-            until!(pool, pool.snapshot().waiting == 400);
+            until!(pool, pool.snapshot().levels.waiting == 400);
             let used = processor_time();
             thread::sleep(Duration::from_secs(2));
             let used = processor_time() - used;
@@ -300,7 +300,7 @@ fn one_of_many_waiters_wakes_for_each_attempt_while_the_server_starts() {
     const WAITERS: u32 = 4_000;
     shortage::in_child(|_| {
         let (pool, script) = pool(Transport::Tcp, |options| options.max_size(4));
-        script.always(At::Connect, Act::Fault(ConnectFault::Starting));
+        script.always(At::Connect, Act::Fault(FaultClass::Starting));
         thread::scope(|scope| {
             let wait = || drop(pool.get_timeout(6 * LONG_TIMEOUT));
             let begin = |_| {
@@ -310,7 +310,7 @@ fn one_of_many_waiters_wakes_for_each_attempt_while_the_server_starts() {
             // A computer may allow fewer threads.
             let waiters = u32::try_from((0..WAITERS).map_while(begin).count()).expect("few");
             assert!(waiters > WAITERS / 10, "{waiters} threads");
-            until!(pool, pool.snapshot().waiting == waiters);
+            until!(pool, pool.snapshot().levels.waiting == waiters);
             let (attempts, used) = (pool.snapshot().connect_attempts, processor_time());
             thread::sleep(Duration::from_secs(4));
             let used = processor_time() - used;

@@ -1,6 +1,6 @@
 //! The hook `before_connect` of SQLite.
 
-use poolwarden::{ConnectFault, Pool, Sqlite};
+use poolwarden::{FaultClass, Pool, Sqlite};
 use rusqlite::OpenFlags;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
@@ -43,13 +43,13 @@ fn each_sqlite_connection_is_opened_with_the_flags_that_the_hook_has_set() {
 fn an_error_or_a_panic_of_the_hook_opens_no_sqlite_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("data.db");
-    for (panics, wanted) in [(false, ConnectFault::BeforeConnect), (true, ConnectFault::Panicked)] {
+    for (panics, wanted) in [(false, FaultClass::BeforeConnect), (true, FaultClass::Panicked)] {
         let driver = Sqlite::file(&path).before_connect(move |_| {
             assert!(!panics, "no lease");
             Err("no lease".into())
         });
         let error = Pool::builder().build(driver).map(drop).expect_err("nothing is opened");
-        let fault = error.connect_error().map(|error| error.fault());
+        let fault = error.connect_error().map(|error| error.class());
         assert_eq!(fault, Some(wanted), "{error}");
         assert!(error.to_string().contains("no lease"), "{error}");
         assert!(!path.exists());

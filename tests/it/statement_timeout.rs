@@ -44,7 +44,7 @@ fn each_of_the_pools_queries_is_interrupted_and_its_connection_stays_open() {
         assert_eq!(count(&pool), 0);
     }
     let books = pool.snapshot();
-    assert_eq!((books.opened, books.idle, books.in_use), (1, 1, 0), "{books}");
+    assert_eq!((books.opened, books.levels.idle, books.levels.in_use), (1, 1, 0), "{books}");
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_transaction_is_bounded_as_a_whole_and_rolled_back() {
     // No statement runs while the closure sleeps: the timeout may hit either of its neighbours.
     let rows = count(&pool);
     assert_eq!(rows, i64::from(outcome.is_ok()), "{outcome:?}");
-    assert_eq!(pool.snapshot().in_use, 0);
+    assert_eq!(pool.snapshot().levels.in_use, 0);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn a_raised_maximum_size_serves_all_waiters_although_the_first_attempts_hang() {
     let gate = Gate::shut();
     (0..2).for_each(|_| script.once(At::Connect, Act::Hang(gate.clone())));
     pool.set_max_size(13).expect("it is allowed");
-    until!(&pool, pool.snapshot().in_use == 11);
+    until!(&pool, pool.snapshot().levels.in_use == 11);
     gate.open();
     let connections: Vec<_> = waiters.into_iter().map(|waiter| waiter.connection()).collect();
     drop((held, connections));

@@ -21,7 +21,7 @@ fn callers_of_a_suspended_pool_wait_until_it_is_resumed() {
     let callers: Vec<_> = (0..3).map(|_| start_checkout(&pool, LONG_TIMEOUT)).collect();
     until_waiting(&pool, 3);
     let now = pool.snapshot();
-    assert_eq!((now.idle, now.in_use, now.opened), (1, 0, 1), "{now}");
+    assert_eq!((now.levels.idle, now.levels.in_use, now.opened), (1, 0, 1), "{now}");
     assert_eq!(pool.health(LONG_TIMEOUT), Health::Suspended);
     pool.resume();
     callers.into_iter().for_each(|caller| drop(caller.connection()));

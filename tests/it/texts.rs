@@ -7,7 +7,7 @@ use crate::common::gate::Gate;
 use crate::common::{LONG_TIMEOUT, pool, pool_with, start_checkout, until, until_waiting};
 use poolwarden::config::ServerLimits;
 use poolwarden::driver::Phase;
-use poolwarden::{ConnectError, ConnectFault, Error, Pool, PoolOptions, Settings, SizePolicy};
+use poolwarden::{ConnectError, Error, FaultClass, Pool, PoolOptions, Settings, SizePolicy};
 use std::fmt::{Display, Write as _};
 use std::io;
 use std::thread;
@@ -99,10 +99,10 @@ fn check_outs_that_fail() {
     shut.close(Duration::from_secs(1));
     case(&mut out, "a closed pool", start_checkout(&shut, SHORT).error());
     let (full, script) = pool(Transport::Tcp, |options| options.name("orders"));
-    script.always(At::Connect, Act::Fault(ConnectFault::Saturated));
+    script.always(At::Connect, Act::Fault(FaultClass::Saturated));
     case(&mut out, "a full server", start_checkout(&full, Duration::from_millis(300)).error());
     let (down, script) = pool(Transport::Tcp, |options| options.name("orders"));
-    script.always(At::Connect, Act::Fault(ConnectFault::Refused));
+    script.always(At::Connect, Act::Fault(FaultClass::Refused));
     case(&mut out, "a server that is down", start_checkout(&down, LONG_TIMEOUT).error());
     until!(down, {
         let error = start_checkout(&down, LONG_TIMEOUT).error();
@@ -124,28 +124,28 @@ fn check_outs_that_fail() {
 
 #[test]
 fn connect_errors_of_every_class() {
-    const CLASSES: &[ConnectFault] = &[
-        ConnectFault::Refused,
-        ConnectFault::UnknownHost,
-        ConnectFault::Unreachable,
-        ConnectFault::TimedOut,
-        ConnectFault::Hangup,
-        ConnectFault::Authentication,
-        ConnectFault::UnknownDatabase,
-        ConnectFault::Tls,
-        ConnectFault::Starting,
-        ConnectFault::Saturated,
-        ConnectFault::ReadOnly,
-        ConnectFault::NotStandby,
-        ConnectFault::NoServer,
-        ConnectFault::SelfConnected,
-        ConnectFault::LocalResource,
-        ConnectFault::Config,
-        ConnectFault::Panicked,
-        ConnectFault::Hook,
-        ConnectFault::Credentials,
-        ConnectFault::BeforeConnect,
-        ConnectFault::Other,
+    const CLASSES: &[FaultClass] = &[
+        FaultClass::Refused,
+        FaultClass::UnknownHost,
+        FaultClass::Unreachable,
+        FaultClass::TimedOut,
+        FaultClass::Hangup,
+        FaultClass::Authentication,
+        FaultClass::UnknownDatabase,
+        FaultClass::Tls,
+        FaultClass::Starting,
+        FaultClass::Saturated,
+        FaultClass::ReadOnly,
+        FaultClass::NotStandby,
+        FaultClass::NoServer,
+        FaultClass::SelfConnected,
+        FaultClass::LocalResource,
+        FaultClass::Configuration,
+        FaultClass::Panicked,
+        FaultClass::Hook,
+        FaultClass::Credentials,
+        FaultClass::BeforeConnect,
+        FaultClass::Other,
     ];
     let mut out = String::new();
     for fault in CLASSES {
@@ -155,11 +155,11 @@ fn connect_errors_of_every_class() {
         case(&mut out, &format!("{fault:?}, with a code and a source"), error);
     }
     let system = |number| io::Error::from_raw_os_error(number);
-    let refused = ConnectError::new(ConnectFault::Refused, "db.example:5432");
+    let refused = ConnectError::new(FaultClass::Refused, "db.example:5432");
     let refused = refused.with_source(system(nix::libc::ECONNREFUSED));
     case(&mut out, "the operating system's own words", refused);
     let lines = "no \"a\r\n\u{1b}[2Jb\"";
-    let forged = ConnectError::new(ConnectFault::Other, lines).with_source(lines);
+    let forged = ConnectError::new(FaultClass::Other, lines).with_source(lines);
     case(&mut out, "a target and a text with line breaks", forged);
     check("connects", &out);
 }
@@ -168,7 +168,7 @@ fn connect_errors_of_every_class() {
 fn connects_of_a_pool_that_fail() {
     let mut out = String::new();
     for (heading, act) in [
-        ("an error with a code", Act::Fault(ConnectFault::Authentication)),
+        ("an error with a code", Act::Fault(FaultClass::Authentication)),
         ("a driver that panics", Act::Panic),
         ("an error whose text panics", Act::Unprintable),
     ] {

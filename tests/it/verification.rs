@@ -4,7 +4,7 @@
 use crate::common::books::books;
 use crate::common::fake::{Act, At, Fake, Script, ServerClose, Transport};
 use crate::common::{idle, pool, until};
-use poolwarden::{CloseReason, ConnectFault, Pool, PooledConnection};
+use poolwarden::{CloseReason, FaultClass, Pool, PooledConnection};
 use std::time::Duration;
 
 /// Checks all connections out and in; returns the number of pings.
@@ -49,7 +49,7 @@ fn a_planned_close_triggers_no_pings() {
 fn a_saturated_server_triggers_no_pings() {
     let (pool, script) = pool(Transport::Tcp, |options| options.max_size(4));
     idle(&pool, 2);
-    script.once(At::Connect, Act::Fault(ConnectFault::Saturated));
+    script.once(At::Connect, Act::Fault(FaultClass::Saturated));
     let held: Vec<_> = (0..2).map(|_| pool.get().expect("an idle one")).collect();
     let third = pool.get_timeout(Duration::from_secs(5)).expect("the server has room again");
     drop((held, third));
@@ -65,7 +65,7 @@ fn only_connections_that_do_not_answer_that_ping_are_closed() {
     let numbers = idle(&pool, 4);
     script.server().close(numbers[0]);
     until!(pool, pool.snapshot().closed_by(CloseReason::ServerClosed) == 1);
-    script.once(At::Ping, Act::Fault(ConnectFault::Other));
+    script.once(At::Ping, Act::Fault(FaultClass::Other));
     idle(&pool, 4);
     assert_eq!(pool.snapshot().closed_by(CloseReason::PingFailed), 1);
     assert_eq!(pool.snapshot().closed(), 2);

@@ -50,7 +50,7 @@ fn a_connection_that_ended_while_it_was_in_use_does_not_become_idle() {
             // The notice takes a moment, which is long on a busy computer.
             thread::sleep(Duration::from_millis(20));
             drop(conn);
-            pool.snapshot().open == 0
+            pool.snapshot().levels.open == 0
         };
         assert!((0..50).any(is_closed_at_check_in));
         books(&pool);

@@ -3,7 +3,7 @@
 
 use crate::cell::{Cell, Encryption, FaultKind, Position};
 use poolwarden::CloseReason::{self, *};
-use poolwarden::ConnectFault::{self, Hangup, Other, Tls};
+use poolwarden::FaultClass::{self, Hangup, Other, Tls};
 use std::time::Duration;
 
 /// The time limit of a ping, and of the reset of a check-in.
@@ -42,7 +42,7 @@ pub struct Rule {
     /// The allowed close reasons; if there are any, at least one must occur.
     pub closed: &'static [CloseReason],
     /// The allowed faults of the failed attempt to connect; none for work that was begun.
-    pub connect: &'static [ConnectFault],
+    pub connect: &'static [FaultClass],
 }
 
 const NO_DELAY: Duration = Duration::ZERO;
@@ -51,7 +51,7 @@ fn rule(result: CallerResult, at_least: Duration, closed: &'static [CloseReason]
     Rule { result, at_least, closed, connect: &[] }
 }
 
-fn no_connect(at_least: Duration, connect: &'static [ConnectFault]) -> Rule {
+fn no_connect(at_least: Duration, connect: &'static [FaultClass]) -> Rule {
     Rule { result: CallerResult::Connect, at_least, closed: &[], connect }
 }
 

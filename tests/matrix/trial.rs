@@ -234,7 +234,7 @@ impl<'a, P: Product> Trial<'a, P> {
 
     /// An error reports the connection as broken, or the fault of the failed attempt.
     fn compare_error(&self, error: &Error, rule: &Rule) -> Result<(), String> {
-        let fault = error.connect_error().map(|cause| cause.fault());
+        let fault = error.connect_error().map(|cause| cause.class());
         ensure(rule.connect.is_empty() == fault.is_none(), || format!("connect: {fault:?}"))?;
         let fits = fault.is_none_or(|fault| rule.connect.contains(&fault));
         ensure(fits, || format!("the attempt failed with {fault:?}"))?;
@@ -287,9 +287,14 @@ impl<'a, P: Product> Trial<'a, P> {
         P::read(&self.pool).map_err(|error| format!("the next query failed: {error}"))?;
         let balanced = eventually(SOON, || {
             let books = self.pool.snapshot();
-            books.open == books.idle
-                && books.open <= SIZE + P::RESERVED
-                && (books.in_use, books.pending, books.closing, books.waiting) == (0, 0, 0, 0)
+            books.levels.open == books.levels.idle
+                && books.levels.open <= SIZE + P::RESERVED
+                && (
+                    books.levels.in_use,
+                    books.levels.pending,
+                    books.levels.closing,
+                    books.levels.waiting,
+                ) == (0, 0, 0, 0)
         });
         ensure(balanced, || "the books do not balance".to_owned())
     }

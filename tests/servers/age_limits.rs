@@ -77,7 +77,7 @@ fn raising_max_size_wakes_waiters_and_lowering_it_closes_idle_first_and_busy_at_
     let second = std::thread::scope(|scope| {
         let waiter = scope.spawn(|| pool.get());
         assert!(
-            eventually(Duration::from_secs(5), || pool.snapshot().waiting == 1),
+            eventually(Duration::from_secs(5), || pool.snapshot().levels.waiting == 1),
             "{}",
             pool.snapshot()
         );
@@ -86,16 +86,16 @@ fn raising_max_size_wakes_waiters_and_lowering_it_closes_idle_first_and_busy_at_
     });
     let rest: Vec<_> = (0..4).map(|_| pool.get().expect("room")).collect();
     drop(rest);
-    assert_eq!((pool.snapshot().in_use, pool.snapshot().idle), (2, 4));
+    assert_eq!((pool.snapshot().levels.in_use, pool.snapshot().levels.idle), (2, 4));
     pool.set_max_size(3).expect("fewer");
     let books = pool.snapshot();
-    assert_eq!((books.in_use, books.idle), (2, 1), "{books}");
+    assert_eq!((books.levels.in_use, books.levels.idle), (2, 1), "{books}");
     pool.set_max_size(1).expect("fewer");
-    assert_eq!(pool.snapshot().idle, 0);
+    assert_eq!(pool.snapshot().levels.idle, 0);
     drop(first);
-    assert_eq!((pool.snapshot().in_use, pool.snapshot().idle), (1, 0));
+    assert_eq!((pool.snapshot().levels.in_use, pool.snapshot().levels.idle), (1, 0));
     drop(second);
-    assert_eq!((pool.snapshot().in_use, pool.snapshot().idle), (0, 1));
+    assert_eq!((pool.snapshot().levels.in_use, pool.snapshot().levels.idle), (0, 1));
     assert_eq!(pool.snapshot().closed_by(CloseReason::Surplus), 5);
     let error = pool.set_max_size(0).expect_err("none");
     assert!(error.to_string().contains("set_max_size(0)"), "{error}");
@@ -111,10 +111,10 @@ fn retire_all_closes_idle_connections_immediately_and_busy_ones_at_check_in_on_p
     fill(&pool);
     let mut busy = pool.get().expect("a connection");
     pool.retire_all();
-    assert_eq!((pool.snapshot().idle, pool.snapshot().in_use), (0, 1));
+    assert_eq!((pool.snapshot().levels.idle, pool.snapshot().levels.in_use), (0, 1));
     busy.execute("select 1", &[]).expect("it is not interrupted");
     drop(busy);
     assert_eq!(pool.snapshot().closed_by(CloseReason::Retired), 4);
     drop(pool.get().expect("a new one"));
-    assert_eq!((pool.snapshot().idle, pool.snapshot().opened), (1, 5));
+    assert_eq!((pool.snapshot().levels.idle, pool.snapshot().opened), (1, 5));
 }

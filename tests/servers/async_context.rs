@@ -42,7 +42,7 @@ fn guards_broken_connections_and_the_last_handle_can_be_dropped_inside_a_runtime
         let healthy = pool(&variant, Validation::Peek);
         let guard = healthy.get().expect("a connection");
         inside(&runtime, move || drop(guard));
-        assert_eq!(healthy.snapshot().idle, 1);
+        assert_eq!(healthy.snapshot().levels.idle, 1);
         let mut broken = healthy.get().expect("a connection");
         database.terminate_all();
         assert!(broken.execute("select 1", &[]).is_err());
@@ -79,7 +79,7 @@ fn where_postgres_would_panic_no_connection_is_handed_out_and_no_query_runs() {
         refusal(place, move || empty.get());
     }
     let totals = peeked.snapshot();
-    assert_eq!((totals.idle, totals.closed()), (1, 0), "a refusal closes no connection");
+    assert_eq!((totals.levels.idle, totals.closed()), (1, 0), "a refusal closes no connection");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_postgres_guard_for_another_thread_is_handed_out_if_such_threads_may_be_bloc
         assert!(guard.execute("select 1", &[]).is_ok());
         let waiting = pool.clone();
         let release = std::thread::spawn(move || {
-            let waits = || waiting.snapshot().waiting == 1;
+            let waits = || waiting.snapshot().levels.waiting == 1;
             assert!(eventually(Duration::from_secs(60), waits), "no caller waits");
             drop(guard);
         });

@@ -3,7 +3,7 @@
 
 use mysql::prelude::Queryable;
 use poolwarden::driver::{Driver, Phase};
-use poolwarden::{ConnectFault, ErrorKind, MySql, Pool, Postgres};
+use poolwarden::{ErrorKind, FaultClass, MySql, Pool, Postgres};
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::sync::Arc;
@@ -118,10 +118,10 @@ fn a_statement_is_killed_over_a_connection_that_the_hook_has_configured() {
     assert_eq!(pool.snapshot().closed(), 0, "{}", pool.snapshot());
 }
 
-fn fails<D: Driver>(driver: D, wanted: ConnectFault, source: &str) {
+fn fails<D: Driver>(driver: D, wanted: FaultClass, source: &str) {
     let error = Pool::builder().build(driver).map(drop).expect_err("nothing is dialled");
     let connect = error.connect_error().expect("an attempt failed");
-    assert_eq!(connect.fault(), wanted, "{error}");
+    assert_eq!(connect.class(), wanted, "{error}");
     let found = connect.source().expect("a source").to_string();
     assert!(found.contains(source), "{found}");
 }
@@ -131,13 +131,13 @@ fn an_error_a_panic_and_a_change_of_the_host_each_fail_one_attempt() {
     let closed = port::unused();
     let pg = || Postgres::new(&format!("postgres://u@127.0.0.1:{closed}/d")).expect("a URL");
     let my = || MySql::new(&format!("mysql://u@127.0.0.1:{closed}/d")).expect("a URL");
-    let fault = ConnectFault::BeforeConnect;
+    let fault = FaultClass::BeforeConnect;
     fails(pg().before_connect(|_| Err("no lease".into())), fault, "no lease");
     fails(my().before_connect(|_| Err("no lease".into())), fault, "no lease");
-    let fault = ConnectFault::Panicked;
+    let fault = FaultClass::Panicked;
     fails(pg().before_connect(|_| panic!("no lease")), fault, "panicked: no lease");
     fails(my().before_connect(|_| panic!("no lease")), fault, "panicked: no lease");
-    let (fault, text) = (ConnectFault::BeforeConnect, "may not change hosts");
+    let (fault, text) = (FaultClass::BeforeConnect, "may not change hosts");
     let elsewhere = pg().before_connect(|config| {
         config.host("other.example.com");
         Ok(())
@@ -163,7 +163,7 @@ fn hangs<D: Driver>(driver: D, accepted: impl Fn() -> usize) {
     assert!(error.to_string().contains(&Phase::Configuring.to_string()), "{error}");
     // The hook returns too late: the attempt ends without a dial.
     std::thread::sleep(hang);
-    assert!(eventually(SOON, || pool.snapshot().pending == 0), "{}", pool.snapshot());
+    assert!(eventually(SOON, || pool.snapshot().levels.pending == 0), "{}", pool.snapshot());
     assert_eq!(accepted(), 0);
 }
 

@@ -59,7 +59,7 @@ fn ends<F: Variant>(
         assert!(took <= BOUND, "after {took:?}");
         thread::sleep(CONTROL.saturating_sub(began.elapsed()));
     });
-    assert_eq!(control.snapshot().idle, 3, "without the options they do not end");
+    assert_eq!(control.snapshot().levels.idle, 3, "without the options they do not end");
     drop((asleep, awake));
     network.pass();
     F::ask(&mut pool.get().expect("the network works again")).expect("it works");

@@ -30,7 +30,7 @@ fn a_session_that_is_owed_notifications_ends_within_the_grace() {
         let took = began.elapsed();
         assert!(gone && took < grace + Duration::from_secs(10), "{took:?}: {}", pool.snapshot());
         assert!(
-            eventually(Duration::from_secs(20), || pool.snapshot().closing == 0),
+            eventually(Duration::from_secs(20), || pool.snapshot().levels.closing == 0),
             "{}",
             pool.snapshot()
         );

@@ -52,7 +52,7 @@ fn cancels<F: SlowStatement>(variant: &F, is_kept: bool) {
     assert_eq!(PooledConnection::id(&guard) == id, is_kept, "{}", pool.snapshot());
     F::ask(&mut guard).expect("it is clean");
     drop(guard);
-    let empty = || pool.close(Duration::from_millis(100)).closing == 0;
+    let empty = || pool.close(Duration::from_millis(100)).levels.closing == 0;
     assert!(eventually(SOON, empty), "{}", pool.snapshot());
 }
 

@@ -148,7 +148,7 @@ fn leave_rows_unread(pool: &Pool<Postgres>, by_tcp: bool) {
     std::mem::forget(client.query_raw("select generate_series(1, 90000)", none).expect("rows"));
     PooledConnection::discard(client);
     assert_eq!(pool.query_one("select 7", &[]).expect("a row").get::<_, i32>(0), 7);
-    let settled = || pool.snapshot().closing + pool.snapshot().abandoned == 0;
+    let settled = || pool.snapshot().levels.closing + pool.snapshot().abandoned == 0;
     assert!(eventually(Duration::from_secs(5), settled), "{}", pool.snapshot());
     // A drop over a unix socket cannot be aborted: it is left behind on its thread. The
     // others are done by four threads at most.

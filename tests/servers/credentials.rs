@@ -2,7 +2,7 @@
 
 use crate::variant::{My, Pg, Variant};
 use poolwarden::driver::{Driver, Phase};
-use poolwarden::{BoxError, ConnectFault, Credentials, ErrorKind, MySql, Pool, Postgres};
+use poolwarden::{BoxError, Credentials, ErrorKind, FaultClass, MySql, Pool, Postgres};
 use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,8 +112,8 @@ fn rotate_under_load<F: Variant>(
     // The control: the password was really changed.
     let outdated = Pool::builder().build(driver(&Vault::new("first"))).map(drop);
     let outdated = outdated.expect_err("the first password is refused by now");
-    let fault = outdated.connect_error().map(|error| error.fault());
-    assert_eq!(fault, Some(ConnectFault::Authentication), "{outdated}");
+    let fault = outdated.connect_error().map(|error| error.class());
+    assert_eq!(fault, Some(FaultClass::Authentication), "{outdated}");
 }
 
 #[test]
@@ -188,11 +188,11 @@ where
     )
 }
 
-fn fails<D: Driver>(driver: D, wanted: ConnectFault, source: &str) {
+fn fails<D: Driver>(driver: D, wanted: FaultClass, source: &str) {
     let error = Pool::builder().build(driver).map(drop).expect_err("no credentials");
     assert_eq!(error.kind(), ErrorKind::Connect);
     let connect = error.connect_error().expect("an attempt failed");
-    assert_eq!(connect.fault(), wanted);
+    assert_eq!(connect.class(), wanted);
     assert_eq!(connect.source().expect("a source").to_string(), source);
 }
 
@@ -200,11 +200,11 @@ fn fails<D: Driver>(driver: D, wanted: ConnectFault, source: &str) {
 fn an_error_and_a_panic_of_the_hook_each_fail_one_attempt() {
     let closed = port::unused();
     let (pg, my) = hooked(closed, || Err("the vault is sealed".into()));
-    fails(pg, ConnectFault::Credentials, "the vault is sealed");
-    fails(my, ConnectFault::Credentials, "the vault is sealed");
+    fails(pg, FaultClass::Credentials, "the vault is sealed");
+    fails(my, FaultClass::Credentials, "the vault is sealed");
     let (pg, my) = hooked(closed, || panic!("the vault is gone"));
-    fails(pg, ConnectFault::Panicked, "panicked: the vault is gone");
-    fails(my, ConnectFault::Panicked, "panicked: the vault is gone");
+    fails(pg, FaultClass::Panicked, "panicked: the vault is gone");
+    fails(my, FaultClass::Panicked, "panicked: the vault is gone");
 }
 
 fn hangs<D: Driver>(driver: D, accepted: impl Fn() -> usize) {
@@ -216,7 +216,7 @@ fn hangs<D: Driver>(driver: D, accepted: impl Fn() -> usize) {
     assert_eq!(error.kind(), ErrorKind::CheckoutTimeout);
     assert!(error.to_string().contains(&Phase::Authorising.to_string()), "{error}");
     // The hook returns too late: the attempt ends without a dial.
-    assert!(eventually(SOON, || pool.snapshot().pending == 0), "{}", pool.snapshot());
+    assert!(eventually(SOON, || pool.snapshot().levels.pending == 0), "{}", pool.snapshot());
     assert_eq!(accepted(), 0);
 }
 
@@ -249,8 +249,8 @@ fn an_account_of_mariadb_with_ed25519_logs_in_and_a_wrong_password_is_refused() 
     assert_eq!(pool.query::<i64>("select 1").expect("an answer"), [1]);
     let wrong = Pool::builder().build(MySql::new(&url("hushwrong")).expect("a driver"));
     let error = wrong.map(drop).expect_err("a wrong password");
-    let fault = error.connect_error().map(|error| error.fault());
-    assert_eq!(fault, Some(ConnectFault::Authentication), "{error}");
+    let fault = error.connect_error().map(|error| error.class());
+    assert_eq!(fault, Some(FaultClass::Authentication), "{error}");
 }
 
 /// MariaDB's ed25519 denies one of 256 log-ins of the driver though the password is right.

@@ -30,7 +30,7 @@ fn refusal<D: poolwarden::driver::Driver>(pool: &Pool<D>) -> poolwarden::Error {
 fn assert_all_places<D: poolwarden::driver::Driver>(pool: &Pool<D>, within: Duration) {
     let until = Instant::now() + within;
     let mut held: Vec<PooledConnection<D>> = Vec::new();
-    while held.len() < pool.snapshot().max_size as usize {
+    while held.len() < pool.snapshot().levels.max_size as usize {
         match pool.get_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(connection) => held.push(connection),
             Err(error) if Instant::now() < until => drop(error),
@@ -137,11 +137,11 @@ pub fn hanging_dial<D: poolwarden::driver::Driver>(driver: D, phase: Phase) {
     let error = pool.get_timeout(patient).map(drop).expect_err("no connection can be opened");
     assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
     let cause = error.connect_error().expect("a failed connect");
-    assert_eq!(cause.fault(), poolwarden::ConnectFault::TimedOut, "{cause:?}");
+    assert_eq!(cause.class(), poolwarden::FaultClass::TimedOut, "{cause:?}");
     assert_eq!(cause.phase(), Some(phase), "{cause:?}");
     let empty = eventually(Duration::from_secs(5), || {
         let books = pool.snapshot();
-        books.pending + books.closing == 0
+        books.levels.pending + books.levels.closing == 0
     });
     assert!(empty, "{}", pool.snapshot());
 }
@@ -246,6 +246,6 @@ fn idle_connections_of_a_frozen_server_cost_one_ping_timeout_in_all() {
     server.freeze();
     refusal(&pool);
     let books = pool.snapshot();
-    assert_eq!((books.pings - before, books.idle), (1, 0), "{books}");
+    assert_eq!((books.pings - before, books.levels.idle), (1, 0), "{books}");
     server.thaw();
 }

@@ -53,7 +53,7 @@ fn assert_lines(page: &str, lines: &[&str]) {
 /// Returns the effective max size of a pool with the policy that the page recommends.
 fn own_cap<F: Variant>(variant: &F, instances: u32) -> u32 {
     let builder = Pool::builder().size_policy(SizePolicy::PerInstance { instances });
-    builder.build(variant.driver()).expect("the server accepts").snapshot().max_size
+    builder.build(variant.driver()).expect("the server accepts").snapshot().levels.max_size
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::variant::{My, Pg, Variant};
 use poolwarden::driver::Driver;
-use poolwarden::{ConnectFault, MySql, Pool, Postgres};
+use poolwarden::{FaultClass, MySql, Pool, Postgres};
 use std::time::{Duration, Instant};
 use support::script::serve;
 use support::{mariadb, port, postgres as pg};
@@ -41,7 +41,7 @@ fn hosts_are_tried_in_order_until_one_answers() {
     let url = format!("mysql://{}:app@{socket}/{}", database.user(), database.name());
     works::<My>(MySql::new(&url).expect("a URL"));
     let url = format!("{url}?load_balance_hosts=random&pool_max_size=2");
-    assert_eq!(works::<My>(MySql::new(&url).expect("a URL")).snapshot().max_size, 2);
+    assert_eq!(works::<My>(MySql::new(&url).expect("a URL")).snapshot().levels.max_size, 2);
 }
 
 #[test]
@@ -54,8 +54,8 @@ fn a_refused_password_ends_the_attempt_without_another_host() {
     let list = format!("127.0.0.1:{},127.0.0.1:{}", server.port(), never.port());
     let driver = MySql::new(&format!("mysql://app:wrong@{list}/mysql")).expect("a URL");
     let error = Pool::builder().build(driver).map(drop).expect_err("a wrong password");
-    let fault = error.connect_error().map(|error| error.fault());
-    assert_eq!((fault, never.accepted()), (Some(ConnectFault::Authentication), 0));
+    let fault = error.connect_error().map(|error| error.class());
+    assert_eq!((fault, never.accepted()), (Some(FaultClass::Authentication), 0));
 }
 
 fn ends_in_time<D: Driver>(driver: D) {
@@ -122,7 +122,7 @@ fn an_ipv6_address_with_a_zone_is_dialled_by_mysql_and_refused_with_the_reason_b
     let postgres = Postgres::new(&format!("host=::1%1 port={port} user=u")).expect("settings");
     let pool = Pool::builder().connect_timeout(bound).build(postgres);
     let error = pool.map(drop).expect_err("the driver cannot");
-    let fault = error.connect_error().map(|error| error.fault());
-    assert_eq!(fault, Some(ConnectFault::Config), "{error}");
+    let fault = error.connect_error().map(|error| error.class());
+    assert_eq!(fault, Some(FaultClass::Configuration), "{error}");
     assert!(error.to_string().contains("IPv6 address with a zone"), "{error}");
 }

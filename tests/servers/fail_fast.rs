@@ -1,7 +1,7 @@
 //! A cause that waiting cannot cure is reported immediately; a recovery is noticed
 
 use crate::variant::{My, Ours, Pg, Subject, Variant};
-use poolwarden::{ConnectFault, ErrorKind, MySql, Pool, Postgres};
+use poolwarden::{ErrorKind, FaultClass, MySql, Pool, Postgres};
 use std::error::Error as _;
 use std::io;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use support::{mariadb, port, postgres as pg};
 
 /// `build` and `get` fail immediately although a caller would wait 30 s; the
 /// driver's own error is the source.
-fn fails_immediately<D, E>(driver: impl Fn() -> D, fault: ConnectFault)
+fn fails_immediately<D, E>(driver: impl Fn() -> D, fault: FaultClass)
 where
     D: poolwarden::driver::Driver,
     E: std::error::Error + 'static,
@@ -27,7 +27,7 @@ where
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     for error in [from_build, from_get] {
         assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
-        assert_eq!(error.connect_error().map(|cause| cause.fault()), Some(fault), "{error}");
+        assert_eq!(error.connect_error().map(|cause| cause.class()), Some(fault), "{error}");
         let source = error.source().expect("the driver's own error");
         assert!(source.downcast_ref::<E>().is_some(), "not the driver's error: {source:?}");
     }
@@ -45,13 +45,13 @@ fn a_wrong_password_an_unknown_database_and_a_closed_port_fail_immediately_with_
     let driver = |url: String| move || Postgres::new(&url).expect("a driver");
     let port = server.port();
     let wrong = format!("postgres://picky:wrong@127.0.0.1:{port}/postgres");
-    fails_immediately::<_, postgres::Error>(driver(wrong), ConnectFault::Authentication);
+    fails_immediately::<_, postgres::Error>(driver(wrong), FaultClass::Authentication);
     let unknown = server.url("postgres", "no_such_database");
-    fails_immediately::<_, postgres::Error>(driver(unknown), ConnectFault::UnknownDatabase);
+    fails_immediately::<_, postgres::Error>(driver(unknown), FaultClass::UnknownDatabase);
     let closed = format!("postgres://postgres@127.0.0.1:{}/postgres", port::unused());
-    fails_immediately::<_, postgres::Error>(driver(closed), ConnectFault::Refused);
+    fails_immediately::<_, postgres::Error>(driver(closed), FaultClass::Refused);
     let no_file = "host=/nowhere user=postgres".to_owned();
-    fails_immediately::<_, postgres::Error>(driver(no_file), ConnectFault::Refused);
+    fails_immediately::<_, postgres::Error>(driver(no_file), FaultClass::Refused);
 }
 
 #[test]
@@ -64,18 +64,18 @@ fn a_wrong_password_an_unknown_database_and_a_closed_port_fail_immediately_with_
     let driver = |url: String| move || MySql::new(&url).expect("a driver");
     let (port, user) = (server.port(), database.user());
     let wrong = format!("mysql://{user}:wrong@127.0.0.1:{port}/{}", database.name());
-    fails_immediately::<_, mysql::Error>(driver(wrong), ConnectFault::Authentication);
+    fails_immediately::<_, mysql::Error>(driver(wrong), FaultClass::Authentication);
     let closed = format!("mysql://{user}:app@127.0.0.1:{}/x", port::unused());
-    fails_immediately::<_, mysql::Error>(driver(closed), ConnectFault::Refused);
+    fails_immediately::<_, mysql::Error>(driver(closed), FaultClass::Refused);
     let no_file = format!("mysql://{user}:app@localhost/x?socket=%2Fnowhere%2Fsock");
-    fails_immediately::<_, mysql::Error>(driver(no_file), ConnectFault::Refused);
+    fails_immediately::<_, mysql::Error>(driver(no_file), FaultClass::Refused);
     server.sql(
         "DROP USER IF EXISTS anywhere; \
                 CREATE USER anywhere IDENTIFIED BY 'app'; \
                 GRANT ALL ON *.* TO anywhere",
     );
     let unknown = format!("mysql://anywhere:app@127.0.0.1:{port}/no_such_database");
-    fails_immediately::<_, mysql::Error>(driver(unknown), ConnectFault::UnknownDatabase);
+    fails_immediately::<_, mysql::Error>(driver(unknown), FaultClass::UnknownDatabase);
 }
 
 #[test]
@@ -85,9 +85,9 @@ fn a_host_without_an_address_is_reported_immediately() {
     };
     let pg =
         || Postgres::new("postgres://u@nowhere.test/d").expect("a driver").with_resolver(nobody);
-    fails_immediately::<_, io::Error>(pg, ConnectFault::UnknownHost);
+    fails_immediately::<_, io::Error>(pg, FaultClass::UnknownHost);
     let my = || MySql::new("mysql://u@nowhere.test/d").expect("a driver").with_resolver(nobody);
-    fails_immediately::<_, io::Error>(my, ConnectFault::UnknownHost);
+    fails_immediately::<_, io::Error>(my, FaultClass::UnknownHost);
 }
 
 /// Makes a server unreachable behind a proxy, lets many callers fail, and restores it.
@@ -331,7 +331,7 @@ fn a_caller_waits_for_a_starting_server_and_its_timeout_names_the_cause() {
     let error = pool.get_timeout(Duration::from_millis(1_500)).map(drop).expect_err("it stops");
     assert_eq!(error.kind(), ErrorKind::CheckoutTimeout, "{error}");
     let cause = error.connect_error().expect("the last connect error");
-    assert_eq!((cause.fault(), cause.code()), (ConnectFault::Starting, Some("57P03")));
+    assert_eq!((cause.class(), cause.code()), (FaultClass::Starting, Some("57P03")));
     assert!(error.to_string().contains("57P03"), "{error}");
     drop(held);
 }
@@ -349,7 +349,7 @@ fn a_socket_that_was_connected_to_itself_is_refused() {
     let error = pool.get().map(drop).expect_err("the connection is refused");
     assert!(began.elapsed() < Duration::from_secs(10), "after {:?}", began.elapsed());
     let cause = error.connect_error().expect("a failed connect");
-    assert_eq!(cause.fault(), ConnectFault::SelfConnected, "{cause:?}");
+    assert_eq!(cause.class(), FaultClass::SelfConnected, "{cause:?}");
     assert!(error.to_string().contains("connected to itself"), "{error}");
 }
 
@@ -370,12 +370,12 @@ fn a_server_that_closes_in_the_middle_of_its_reply_is_reported_as_a_hangup() {
     let url = format!("postgres://u@{}/d?sslmode=disable", pg.addr());
     fails_immediately::<_, postgres::Error>(
         || Postgres::new(&url).expect("a driver"),
-        ConnectFault::Hangup,
+        FaultClass::Hangup,
     );
     let my = half(&[90, 0, 0, 0, 10, b'1'], false);
     let url = format!("mysql://u@{}/d", my.addr());
     fails_immediately::<_, mysql::Error>(
         || MySql::new(&url).expect("a driver"),
-        ConnectFault::Hangup,
+        FaultClass::Hangup,
     );
 }

@@ -3,8 +3,7 @@
 use crate::variant::{fill, fresh_name, shared_my, shared_pg};
 use poolwarden::driver::Driver;
 use poolwarden::{
-    CloseReason, ConnectFault, Error, ErrorKind, FaultClass, MySql, Pool, Postgres, Role,
-    Validation,
+    CloseReason, Error, ErrorKind, FaultClass, MySql, Pool, Postgres, Role, Validation,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -51,15 +50,15 @@ fn a_writable_pool_skips_a_standby() {
     let alone = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", standby.port());
     let error = writable(&alone).expect_err("no other host");
     assert_eq!(error.kind(), ErrorKind::Connect);
-    assert_eq!(error.connect_error().expect("why").fault(), ConnectFault::ReadOnly);
+    assert_eq!(error.connect_error().expect("why").class(), FaultClass::ReadOnly);
     assert!(error.to_string().contains("server is read-only"), "{error}");
 }
 
 /// Whether the server that the settings lead to is a standby; or why there is none.
-fn leads_to_standby(text: &str, role: Role) -> Result<bool, ConnectFault> {
+fn leads_to_standby(text: &str, role: Role) -> Result<bool, FaultClass> {
     let options = Pool::builder().max_size(1).role(role).name(fresh_name("roles"));
     let pool = options.build(Postgres::new(text).expect("settings"));
-    let pool = pool.map_err(|error| error.connect_error().expect("an attempt failed").fault())?;
+    let pool = pool.map_err(|error| error.connect_error().expect("an attempt failed").class())?;
     let row = pool.query_one("select pg_is_in_recovery()", &[]).expect("an answer");
     Ok(row.get(0))
 }
@@ -81,8 +80,8 @@ fn sessions_have_the_attributes_that_libpqs_key_requires() {
         ("prefer-standby", &only(&primary), Ok(false)),
         ("read-write", &standby_first, Ok(false)),
         ("read-only", &primary_first, Ok(true)),
-        ("primary", &only(&standby), Err(ConnectFault::ReadOnly)),
-        ("standby", &only(&primary), Err(ConnectFault::NotStandby)),
+        ("primary", &only(&standby), Err(FaultClass::ReadOnly)),
+        ("standby", &only(&primary), Err(FaultClass::NotStandby)),
     ];
     for (value, hosts, expected) in table {
         let text = format!("{hosts} target_session_attrs={value}");
@@ -118,7 +117,7 @@ fn a_pool_of_standbys_skips_a_primary_and_leaves_a_server_that_was_promoted() {
     assert!(eventually(READY, gone), "{}", pool.snapshot());
     assert_eq!(pool.snapshot().closed_by(CloseReason::Promoted), 1, "{}", pool.snapshot());
     let error = pool.get().map(drop).expect_err("both are primaries");
-    assert_eq!(error.connect_error().expect("why").fault(), ConnectFault::NotStandby, "{error}");
+    assert_eq!(error.connect_error().expect("why").class(), FaultClass::NotStandby, "{error}");
     assert!(error.to_string().contains("server is not a standby"), "{error}");
 }
 
@@ -132,8 +131,8 @@ fn a_pool_of_standbys_takes_only_a_read_only_mariadb() {
         options.build(MySql::new(&database.url()).expect("a driver"))
     };
     let error = build().expect_err("it accepts writes");
-    let fault = error.connect_error().map(|error| error.fault());
-    assert_eq!(fault, Some(ConnectFault::NotStandby), "{error}");
+    let fault = error.connect_error().map(|error| error.class());
+    assert_eq!(fault, Some(FaultClass::NotStandby), "{error}");
     server.set_global("read_only", 1);
     let pool = build().expect("it is read-only now");
     assert_eq!(pool.query::<i64>("select 1").expect("an answer"), [1]);
@@ -205,7 +204,7 @@ fn a_writable_pool_refuses_a_read_only_mariadb_and_leaves_one_that_becomes_read_
     let error = pool.query_drop("insert into notes values (1)").expect_err("read-only");
     assert!(format!("{error:?}").contains("read"), "{error:?}");
     let error = pool.query_drop("insert into notes values (2)").expect_err("read-only");
-    assert_eq!(error.connect_error().map(|e| e.fault()), Some(ConnectFault::ReadOnly), "{error:?}");
+    assert_eq!(error.connect_error().map(|e| e.class()), Some(FaultClass::ReadOnly), "{error:?}");
     assert!(
         eventually(READY, || pool.snapshot().closed_by(CloseReason::ReadOnly) == 4),
         "{}",

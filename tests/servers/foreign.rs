@@ -27,7 +27,7 @@ fn our_pool_works_with_r2d2_sqlites_manager() {
         .query_row("select count(*) from t", [], |row| row.get::<_, i64>(0));
     assert_eq!(count, Ok(8));
     let books = pool.snapshot();
-    assert!(books.open <= 3 && books.pings > 0, "{books}");
+    assert!(books.levels.open <= 3 && books.pings > 0, "{books}");
     assert!(pool.name().contains("SqliteConnectionManager"), "{}", pool.name());
 }
 

@@ -172,7 +172,7 @@ fn last_statement<F: Variant>(variant: &F, dialect: &Dialect<F::Driver>) {
     // A drop that is slow on a loaded computer is aborted; a unix socket cannot show that
     // the server has closed then, and the permit waits for the grace.
     let end = pool.close(LONG * 2);
-    assert_eq!((end.open, end.closing, end.panics), (0, 0, 0), "{end}");
+    assert_eq!((end.levels.open, end.levels.closing, end.panics), (0, 0, 0), "{end}");
     let count = "select cast(count(*) as char(1)) from left_behind";
     assert_eq!((dialect.read)(&mut owner, count).expect("an answer"), "2");
 }

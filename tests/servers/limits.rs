@@ -133,7 +133,7 @@ fn behind_a_pooler_the_servers_limits_are_not_applied_to_the_pool() {
         assert!(limits.product.starts_with("PostgreSQL 1"), "{mode:?} {limits:?}");
         assert_eq!(limits.role.as_deref(), Some(database.user()), "{mode:?}");
         assert_eq!(limits.idle_timeout, Some(Duration::from_secs(540)), "{mode:?}");
-        assert_eq!(pool.snapshot().max_size, 8, "{mode:?}");
+        assert_eq!(pool.snapshot().levels.max_size, 8, "{mode:?}");
     }
 }
 
@@ -186,7 +186,7 @@ fn an_unprivileged_account_can_read_all_limits_of_a_default_mariadb() {
     assert_eq!((limits.idle_in_transaction_timeout, limits.statement_timeout), (None, None));
     assert_eq!((limits.read_only, limits.encrypted), (Some(false), Some(false)));
     assert_eq!(limits.behind_pooler, Some(false));
-    assert_eq!(pool.snapshot().max_size, 3);
+    assert_eq!(pool.snapshot().levels.max_size, 3);
     drop(held);
 }
 

@@ -63,10 +63,10 @@ fn assert_cap<F: Variant>(ours: &Ours<F>, most: usize) {
     assert_eq!(books.abandoned, 0, "{books}");
     assert!(books.closed() > CHURN, "hardly any churn: {books}");
     // A connection is counted as opened a moment before it is no longer pending.
-    let is_settled = |books: Snapshot| books.closing == 0 && books.pending == 0;
+    let is_settled = |books: Snapshot| books.levels.closing == 0 && books.levels.pending == 0;
     let settled = eventually(Duration::from_secs(5), || is_settled(ours.0.snapshot()));
     let books = ours.0.snapshot();
-    assert!(settled && books.opened - books.closed() == u64::from(books.open), "{books}");
+    assert!(settled && books.opened - books.closed() == u64::from(books.levels.open), "{books}");
 }
 
 const KILL_ONE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = \
@@ -132,9 +132,9 @@ fn closes_that_a_frozen_server_does_not_confirm_count_as_abandoned_until_it_thaw
     server.freeze();
     let held: Vec<_> = (0..4).map(|_| pool.get().expect("idle")).collect();
     held.into_iter().for_each(PooledConnection::discard);
-    assert_eq!(pool.snapshot().closing, 4, "{}", pool.snapshot());
+    assert_eq!(pool.snapshot().levels.closing, 4, "{}", pool.snapshot());
     let grace = eventually(Duration::from_secs(5), || pool.snapshot().abandoned == 4);
-    assert!(grace && pool.snapshot().closing == 0, "{}", pool.snapshot());
+    assert!(grace && pool.snapshot().levels.closing == 0, "{}", pool.snapshot());
     server.thaw();
     let thawed = eventually(Duration::from_secs(5), || pool.snapshot().abandoned == 0);
     assert!(thawed, "{}", pool.snapshot());

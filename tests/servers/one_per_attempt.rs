@@ -30,7 +30,7 @@ fn a_postgres_role_with_one_connection_looks_for_a_standby_in_a_list_of_hosts() 
                 (Some(1), 0)
             );
             let end = pool.close(Duration::from_secs(60));
-            assert_eq!(end.closing, 0, "{end}");
+            assert_eq!(end.levels.closing, 0, "{end}");
         }
     }
 }

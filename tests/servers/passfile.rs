@@ -1,6 +1,6 @@
 //! libpq's password file, on a server that requires passwords.
 
-use poolwarden::{ConnectFault, Error, Pool, Postgres, Settings};
+use poolwarden::{Error, FaultClass, Pool, Postgres, Settings};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -18,10 +18,10 @@ fn log_in(url: &str, file: &Path) -> Result<Pool<Postgres>, Error> {
     Pool::with_settings(&settings)
 }
 
-fn fault(outcome: Result<Pool<Postgres>, Error>) -> ConnectFault {
+fn fault(outcome: Result<Pool<Postgres>, Error>) -> FaultClass {
     let error = outcome.map(drop).expect_err("no password, or a wrong one");
     assert!(!format!("{error:?} {error}").contains("hush"), "{error:?}");
-    error.connect_error().expect("the attempt failed").fault()
+    error.connect_error().expect("the attempt failed").class()
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn the_password_file_is_used_without_a_configured_password_and_read_at_every_con
     let given = url.replace("filed@", "filed:hushwrong@");
     assert_eq!(
         fault(log_in(&given, &file)),
-        ConnectFault::Authentication,
+        FaultClass::Authentication,
         "the configured one takes precedence"
     );
     let by_key = format!("{url}&passfile={}", file.display());
@@ -75,7 +75,7 @@ fn a_password_file_that_others_may_read_is_not_used_and_warned_about_once() {
         let log = logs::mark();
         assert!(matches!(
             fault(log_in(&url, &file)),
-            ConnectFault::Authentication | ConnectFault::Config
+            FaultClass::Authentication | FaultClass::Configuration
         ));
         let name = file.display().to_string();
         let lines = log.records();

@@ -226,7 +226,11 @@ fn every_raw_call_works_behind_a_pooler() {
             drop(client);
             assert_eq!(pool.query_one("select 7", &[]).expect("a row").get::<_, i32>(0), 7);
             let books = pool.snapshot();
-            assert_eq!((books.closed(), books.in_use), (0, 0), "{mode:?} {pooler:?}: {books}");
+            assert_eq!(
+                (books.closed(), books.levels.in_use),
+                (0, 0),
+                "{mode:?} {pooler:?}: {books}"
+            );
         }
     }
 }

@@ -217,17 +217,21 @@ fn pool<F: NonceVariant>(variant: &F) -> Pool<F::Driver> {
 fn balance<F: NonceVariant>(variant: &F, pool: &Pool<F::Driver>) {
     let settled = || {
         let books = pool.snapshot();
-        let still = books.pending + books.closing + books.abandoned + books.in_use + books.waiting;
+        let still = books.levels.pending
+            + books.levels.closing
+            + books.abandoned
+            + books.levels.in_use
+            + books.levels.waiting;
         still == 0
-            && books.open == books.idle
-            && books.opened - books.closed() == u64::from(books.open)
-            && variant.sessions() == books.open as usize
+            && books.levels.open == books.levels.idle
+            && books.opened - books.closed() == u64::from(books.levels.open)
+            && variant.sessions() == books.levels.open as usize
     };
     let balanced = eventually(Duration::from_secs(30), settled);
     assert!(balanced, "{}; the server has {}", pool.snapshot(), variant.sessions());
     // No permit was lost: all can be taken at the same time.
     let all: Vec<_> = (0..CONNECTIONS).map(|_| pool.get().expect("a connection")).collect();
-    assert_eq!(pool.snapshot().open, CONNECTIONS, "{}", pool.snapshot());
+    assert_eq!(pool.snapshot().levels.open, CONNECTIONS, "{}", pool.snapshot());
     drop(all);
 }
 

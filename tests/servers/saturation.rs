@@ -1,7 +1,7 @@
 //! Callers wait for a saturated server with few attempts, and the timeout names it.
 
 use crate::variant::{My, Ours, Pg, Subject, Variant};
-use poolwarden::{ConnectFault, ErrorKind, Pool, SizePolicy};
+use poolwarden::{ErrorKind, FaultClass, Pool, SizePolicy};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use support::wait::eventually;
@@ -35,7 +35,7 @@ fn two_pools<F: Variant>(variant: &F) {
         // The housekeeper may have taken one out to check it.
         let rests = || {
             let books = ours.0.snapshot();
-            books.open == books.idle
+            books.levels.open == books.levels.idle
         };
         assert!(eventually(Duration::from_secs(10), rests), "{}", ours.0.snapshot());
     }
@@ -83,7 +83,7 @@ fn at_the_deadline_the_error_names_saturation_with_its_numbers() {
     assert!(began.elapsed() >= Duration::from_millis(700));
     assert_eq!(error.kind(), ErrorKind::CheckoutTimeout);
     let cause = error.connect_error().expect("the server's message");
-    assert_eq!((cause.fault(), cause.code()), (ConnectFault::Saturated, Some("53300")));
+    assert_eq!((cause.class(), cause.code()), (FaultClass::Saturated, Some("53300")));
     let text = error.to_string();
     for part in ["too many connections: ", "too many connections for role", "this pool has 1"] {
         assert!(text.contains(part), "no {part:?} in: {text}");
@@ -108,7 +108,7 @@ fn a_max_size_above_the_server_limits_is_lowered_with_a_calculation_or_refused()
     let log = support::logs::mark();
     let pool = Pool::builder().max_size(50).name(&name).build(variant.driver()).expect("a pool");
     // 20 - 3 reserved for superusers - 3 headroom.
-    assert_eq!(pool.snapshot().max_size, 14);
+    assert_eq!(pool.snapshot().levels.max_size, 14);
     let warned = log.records_of("pool", &name);
     let text = &warned.iter().find(|one| one.level == log::Level::Warn).expect("a warning").message;
     for part in ["max_size 50", "max_connections 20", "reserved 3", "head room 3", "= 14"] {
@@ -120,9 +120,9 @@ fn a_max_size_above_the_server_limits_is_lowered_with_a_calculation_or_refused()
     assert!(error.to_string().contains("max_connections 20"), "{error}");
     let half =
         Pool::builder().size_policy(SizePolicy::Share { of_server: 0.5 }).build(variant.driver());
-    assert_eq!(half.expect("a pool").snapshot().max_size, 7);
+    assert_eq!(half.expect("a pool").snapshot().levels.max_size, 7);
     let third = Pool::builder()
         .size_policy(SizePolicy::PerInstance { instances: 3 })
         .build(variant.driver());
-    assert_eq!(third.expect("a pool").snapshot().max_size, 4);
+    assert_eq!(third.expect("a pool").snapshot().levels.max_size, 4);
 }

@@ -3,7 +3,7 @@
 use crate::variant::{My, Pg, Variant, fresh_name};
 use mysql::prelude::Queryable;
 use poolwarden::driver::Driver;
-use poolwarden::{Builder, ConnectFault, ErrorKind, IsolationLevel, Pool, Reset, Role};
+use poolwarden::{Builder, ErrorKind, FaultClass, IsolationLevel, Pool, Reset, Role};
 use support::{mariadb, postgres as pg};
 
 fn with_all<D: Driver>(schema: &str, zone: &str) -> Builder<D> {
@@ -158,8 +158,8 @@ fn a_default_that_the_server_refuses_fails_the_connect_with_the_servers_words() 
     }
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
-        let fault = error.connect_error().map(|cause| cause.fault());
-        assert_eq!(fault, Some(ConnectFault::Config), "{error}");
+        let fault = error.connect_error().map(|cause| cause.class());
+        assert_eq!(fault, Some(FaultClass::Configuration), "{error}");
         assert!(error.to_string().contains("Mars/Olympus_Mons"), "{error}");
     }
 }

@@ -34,7 +34,7 @@ fn lose_all_without_threads<D: Driver>(driver: D, limits: &support::shortage::Li
         let shortage = limits.threads();
         held.into_iter().for_each(PooledConnection::discard);
         assert!(pool.get_timeout(Duration::from_millis(200)).is_err());
-        assert_eq!(pool.snapshot().closing, SIZE, "{}", pool.snapshot());
+        assert_eq!(pool.snapshot().levels.closing, SIZE, "{}", pool.snapshot());
         drop(shortage);
         drop(take_all(&pool));
     }
@@ -115,7 +115,7 @@ fn connections_are_closed_even_without_a_free_descriptor() {
             until_no_closer();
             let shortage = limits.descriptors(0);
             held.into_iter().for_each(PooledConnection::discard);
-            let closed = || pool.snapshot().closing == 0;
+            let closed = || pool.snapshot().levels.closing == 0;
             assert!(eventually(SOON, closed), "{}", pool.snapshot());
             drop(shortage);
             drop(take_all(&pool));
@@ -145,7 +145,7 @@ fn a_hanging_close_waits_for_a_thread_of_its_own_and_delays_no_other() {
             held.into_iter().for_each(PooledConnection::discard);
             let served = || pool.get_timeout(SOON).is_ok();
             assert!(served(), "{}", pool.snapshot());
-            let closed = || pool.snapshot().closing <= 1;
+            let closed = || pool.snapshot().levels.closing <= 1;
             assert!(eventually(SOON, closed), "{}", pool.snapshot());
         },
     );
@@ -164,10 +164,10 @@ fn a_pool_closed_without_threads_closes_its_connections_while_it_waits() {
             until_no_closer();
             let shortage = limits.threads();
             let left = pool.close(Duration::from_millis(100));
-            assert_eq!(left.closing, SIZE, "{left}");
+            assert_eq!(left.levels.closing, SIZE, "{left}");
             drop(shortage);
             let left = pool.close(SOON);
-            assert_eq!((left.open, left.closing), (0, 0), "{left}");
+            assert_eq!((left.levels.open, left.levels.closing), (0, 0), "{left}");
         },
     );
 }
@@ -187,7 +187,7 @@ fn housekeeping_closes_connections_that_no_thread_could_close_without_a_caller()
             let shortage = limits.threads();
             held.into_iter().for_each(PooledConnection::discard);
             drop(shortage);
-            let closed = || pool.snapshot().closing == 0;
+            let closed = || pool.snapshot().levels.closing == 0;
             assert!(eventually(SOON, closed), "{}", pool.snapshot());
         },
     );

@@ -2,7 +2,7 @@
 
 use crate::variant::{My, Pg, Variant};
 use poolwarden::driver::Driver;
-use poolwarden::{ConnectFault, ErrorKind, MySql, Pool, PooledConnection, Postgres};
+use poolwarden::{ErrorKind, FaultClass, MySql, Pool, PooledConnection, Postgres};
 use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -52,8 +52,8 @@ fn dial_with_few_descriptors<D: Driver>(driver: impl Fn() -> D, limits: &Limits)
                 assert!(now.peeks > 0 && now.pings == 0, "{spare} to spare: {now}");
             }
             Err(error) => {
-                let fault = error.connect_error().map(|error| error.fault());
-                assert_eq!(fault, Some(ConnectFault::LocalResource), "{spare}: {error}");
+                let fault = error.connect_error().map(|error| error.class());
+                assert_eq!(fault, Some(FaultClass::LocalResource), "{spare}: {error}");
             }
         }
         drop(shortage);

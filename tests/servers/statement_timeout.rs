@@ -65,7 +65,7 @@ fn cancels<F: PoolSleep>(variant: &F, is_kept: bool) {
     F::ask(&mut guard).expect("it is clean");
     drop(guard);
     let books = pool.snapshot();
-    assert_eq!((books.in_use, books.abandoned), (0, 0), "{books}");
+    assert_eq!((books.levels.in_use, books.abandoned), (0, 0), "{books}");
     assert_eq!(books.closed_by(CloseReason::StatementTimeout), 0, "{books}");
 }
 
@@ -106,7 +106,7 @@ fn is_aborted<F: PoolSleep>(variant: &F, freeze: impl Fn() + Sync, thaw: impl Fn
     assert!(eventually(SOON, cut), "{}", pool.snapshot());
     let ours: Ours<F> = Ours(pool);
     assert!(eventually(SOON, || ours.work().is_ok()), "{}", ours.0.snapshot());
-    let settled = || ours.0.snapshot().closing + ours.0.snapshot().abandoned == 0;
+    let settled = || ours.0.snapshot().levels.closing + ours.0.snapshot().abandoned == 0;
     assert!(eventually(SOON, settled), "{}", ours.0.snapshot());
 }
 
@@ -217,8 +217,8 @@ fn kills_under_load_never_exceed_max_size_as_the_server_sees_it() {
     assert!(most <= cap as usize, "{most} connections of {cap}");
     assert_eq!(kills, 120, "{}", pool.snapshot());
     let books = pool.snapshot();
-    assert_eq!((books.in_use, books.abandoned), (0, 0), "{books}");
-    assert!(books.open < cap, "{books}");
+    assert_eq!((books.levels.in_use, books.abandoned), (0, 0), "{books}");
+    assert!(books.levels.open < cap, "{books}");
 }
 
 #[test]
@@ -412,5 +412,5 @@ fn one_thread_times_out_many_concurrent_statements() {
         }
     });
     assert!(began.elapsed() < SOON, "after {:?}", began.elapsed());
-    assert_eq!(pool.snapshot().idle, 16, "{}", pool.snapshot());
+    assert_eq!(pool.snapshot().levels.idle, 16, "{}", pool.snapshot());
 }

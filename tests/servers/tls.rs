@@ -11,7 +11,7 @@ mod warnings;
 use crate::variant::{My, Pg, Variant};
 use mysql::prelude::Queryable;
 use poolwarden::observe::Encryption;
-use poolwarden::{ConnectFault, Pool, SslMode, Tls};
+use poolwarden::{FaultClass, Pool, SslMode, Tls};
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::sync::OnceLock;
@@ -109,9 +109,9 @@ impl ReportsTls for My {
 }
 
 /// Opens a pool and returns the encryption of its connection; the server must agree.
-fn outcome<F: ReportsTls>(variant: &F) -> Result<Encryption, (ConnectFault, String)> {
+fn outcome<F: ReportsTls>(variant: &F) -> Result<Encryption, (FaultClass, String)> {
     let pool = Pool::builder().max_size(1).build(variant.driver()).map_err(|error| {
-        let fault = error.connect_error().expect("a failed connect").fault();
+        let fault = error.connect_error().expect("a failed connect").class();
         (fault, format!("{:?}", error.connect_error()))
     })?;
     let encrypted = F::is_encrypted(&mut pool.get().expect("a connection"));
@@ -120,7 +120,7 @@ fn outcome<F: ReportsTls>(variant: &F) -> Result<Encryption, (ConnectFault, Stri
     Ok(reported)
 }
 
-fn fault_of<F: ReportsTls>(variant: &F) -> (ConnectFault, String) {
+fn fault_of<F: ReportsTls>(variant: &F) -> (FaultClass, String) {
     outcome(variant).expect_err("it is refused")
 }
 

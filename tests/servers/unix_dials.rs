@@ -2,7 +2,7 @@
 
 use crate::variant::{Pg, Variant};
 use poolwarden::driver::Driver;
-use poolwarden::{ConnectFault, MySql, Pool, Postgres};
+use poolwarden::{FaultClass, MySql, Pool, Postgres};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 use std::os::unix::fs::symlink;
@@ -34,15 +34,15 @@ fn two_dials_at_a_time<D: Driver>(driver: impl Fn() -> D + Sync) {
             let pool = builder.build_lazy(driver()).expect("the options agree");
             let began = Instant::now();
             let error = pool.get_timeout(10 * TIMEOUT).map(drop).expect_err("no answer");
-            let fault = error.connect_error().map(|error| error.fault());
-            assert_eq!(fault, Some(ConnectFault::TimedOut), "{error}");
+            let fault = error.connect_error().map(|error| error.class());
+            assert_eq!(fault, Some(FaultClass::TimedOut), "{error}");
             (began.elapsed(), pool.snapshot())
         };
         let dials = [scope.spawn(dial), scope.spawn(dial)];
         for dial in dials {
             let (took, snapshot) = dial.join().expect("no panic");
             assert!(took >= TIMEOUT && took < TIMEOUT + SLACK, "{took:?}");
-            assert_eq!(snapshot.pending, 0, "{snapshot}");
+            assert_eq!(snapshot.levels.pending, 0, "{snapshot}");
         }
     });
 }

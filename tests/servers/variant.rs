@@ -268,7 +268,7 @@ pub fn fill<D: Driver>(pool: &Pool<D>) {
 
 /// The same, and applies a closure to each of them.
 pub fn fill_and<D: Driver>(pool: &Pool<D>, prepare_idle: impl Fn(&mut D::Connection)) {
-    let size = pool.snapshot().max_size;
+    let size = pool.snapshot().levels.max_size;
     let all = (0..size).map(|_| pool.get().expect("the server accepts"));
     let mut all: Vec<PooledConnection<D>> = all.collect();
     all.iter_mut().for_each(|connection| prepare_idle(connection));

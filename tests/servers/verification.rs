@@ -51,7 +51,8 @@ fn fill_beside<D: poolwarden::driver::Driver>(
     pool: &Pool<D>,
     held: poolwarden::PooledConnection<D>,
 ) {
-    let others = (1..pool.snapshot().max_size).map(|_| pool.get().expect("the server accepts"));
+    let others =
+        (1..pool.snapshot().levels.max_size).map(|_| pool.get().expect("the server accepts"));
     let others: Vec<_> = others.collect();
     drop((held, others));
 }

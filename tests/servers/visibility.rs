@@ -71,7 +71,7 @@ fn an_error_of_a_statement_closes_no_connection() {
         assert_eq!(error.kind(), ErrorKind::Driver);
         assert!(error.to_string().contains("42703"), "{error}");
         assert!(pool.get().expect("a connection").query("select 1 / 0", &[]).is_err());
-        assert_eq!((pool.snapshot().closed(), pool.snapshot().idle), (0, 1));
+        assert_eq!((pool.snapshot().closed(), pool.snapshot().levels.idle), (0, 1));
     }
     if mariadb::available() {
         let database = mariadb::shared().fresh_database();
@@ -80,7 +80,7 @@ fn an_error_of_a_statement_closes_no_connection() {
         let error = pool.query_drop("select nonsense").expect_err("no such column");
         assert!(error.to_string().contains("1054"), "{error}");
         assert!(pool.get().expect("a connection").query_drop("select nonsense").is_err());
-        assert_eq!((pool.snapshot().closed(), pool.snapshot().idle), (0, 1));
+        assert_eq!((pool.snapshot().closed(), pool.snapshot().levels.idle), (0, 1));
     }
 }
 
@@ -98,7 +98,7 @@ fn a_connection_that_broke_in_use_is_discarded_and_replaced() {
     drop(busy);
     assert!(pool.query("select 1", &[]).is_ok());
     let books = pool.snapshot();
-    assert_eq!((books.closed(), books.opened, books.open), (1, 2, 1), "{books}");
+    assert_eq!((books.closed(), books.opened, books.levels.open), (1, 2, 1), "{books}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn is_watched<D: Server>(driver: impl Fn() -> D) {
     assert!(written.contains("closed: ") && written.contains(", longest wait "), "{written}");
     assert!(written.ends_with('\n') && activity.new_events().is_empty());
     drop(load);
-    assert!(eventually(LONG, || pool.snapshot().in_use == 0));
+    assert!(eventually(LONG, || pool.snapshot().levels.in_use == 0));
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn replaced_before_the_sweep<F: Variant>(variant: &F, kill: &dyn Fn() -> usize) 
         let replaced = |before: u64| {
             let now = pool.snapshot();
             // One more while the server's limits are read over one of them.
-            now.opened >= before + u64::from(MIN_IDLE) && now.idle >= MIN_IDLE
+            now.opened >= before + u64::from(MIN_IDLE) && now.levels.idle >= MIN_IDLE
         };
         assert!(eventually(READY, || replaced(0)), "{}", pool.snapshot());
         let checkouts = pool.snapshot().checkouts;

@@ -38,7 +38,7 @@ fn a_pool_whose_callers_wait_in_vain_is_saturated() {
     let held = pool.get().expect("a connection");
     thread::scope(|scope| {
         let waiting = scope.spawn(|| pool.get().map(drop));
-        assert!(eventually(READY, || pool.snapshot().waiting == 1));
+        assert!(eventually(READY, || pool.snapshot().levels.waiting == 1));
         let health = pool.health(SHORT);
         let Health::Saturated { waiting: 1, longest_wait } = &health else { panic!("{health}") };
         assert!(*longest_wait >= SHORT && !health.is_ready(), "{health}");

@@ -127,10 +127,10 @@ impl<D: Bank> Client for PoolwardenClient<D> {
 
     fn check_counters(&self) -> Result<String, String> {
         let now = self.pool.snapshot();
-        let balanced = now.in_use == 0
-            && now.open == now.idle
-            && now.opened == now.closed() + u64::from(now.open)
-            && now.open <= now.max_size;
+        let balanced = now.levels.in_use == 0
+            && now.levels.open == now.levels.idle
+            && now.opened == now.closed() + u64::from(now.levels.open)
+            && now.levels.open <= now.levels.max_size;
         if balanced {
             Ok(now.to_string())
         } else {

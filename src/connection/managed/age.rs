@@ -125,7 +125,7 @@ mod tests {
     use crate::connection::managed::{CheckoutVerdict, Parts};
     use crate::connection::shared::Shared;
     use crate::driver::{Attempt, SocketAccess};
-    use crate::error::{BoxError, ConnectError, ConnectFault};
+    use crate::error::{BoxError, ConnectError, FaultClass};
     use crate::sys::deadlines;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
@@ -143,7 +143,7 @@ mod tests {
         }
 
         fn connect(&self, _: &Attempt) -> Result<(UnixStream, ()), ConnectError> {
-            Err(ConnectError::new(ConnectFault::Other, "quiet"))
+            Err(ConnectError::new(FaultClass::Other, "quiet"))
         }
 
         fn ping(&self, _: &mut UnixStream, (): &mut (), _: Instant) -> Result<(), BoxError> {

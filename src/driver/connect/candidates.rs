@@ -6,7 +6,7 @@ use super::servers::Servers;
 use crate::config::settings::Endpoint;
 use crate::config::tls::{HAS_TLS, SslMode};
 use crate::driver::attempt::Attempt;
-use crate::error::{ConnectError, ConnectFault, Phase};
+use crate::error::{ConnectError, FaultClass, Phase};
 use crate::sys::clock;
 use std::collections::VecDeque;
 use std::io;
@@ -153,7 +153,7 @@ impl<'a, R: Copy> Candidates<'a, R> {
         let resolved = self.servers.resolver.resolve(host, port, self.attempt.deadline());
         let mut addresses = resolved.map_err(|error| {
             let timed_out = error.kind() == io::ErrorKind::TimedOut;
-            let fault = if timed_out { ConnectFault::TimedOut } else { ConnectFault::UnknownHost };
+            let fault = if timed_out { FaultClass::TimedOut } else { FaultClass::UnknownHost };
             ConnectError::new(fault, format!("{host}:{port}")).with_source(error)
         })?;
         if self.wanted.by_name {
@@ -184,7 +184,7 @@ impl<'a, R: Copy> Candidates<'a, R> {
     /// With `sslmode=prefer`, makes the next candidate the same one without TLS, if TLS
     /// failed; returns `true` if it does.
     pub(super) fn without_tls(&mut self, last: &Candidate<'a, R>, error: &ConnectError) -> bool {
-        let is_due_to_tls = error.fault() == ConnectFault::Tls || error.code() == Some(REJECTED);
+        let is_due_to_tls = error.class() == FaultClass::Tls || error.code() == Some(REJECTED);
         let may = self.wanted.mode == SslMode::Prefer && last.tls == TlsChoice::Tls;
         if may && is_due_to_tls {
             self.other_way = Some(Candidate {
@@ -233,7 +233,7 @@ impl<'a, R: Copy> Candidates<'a, R> {
     /// Remembers what a failed dial has shown; returns the error to report.
     pub(super) fn failed(&self, candidate: &Candidate<'a, R>, error: ConnectError) -> ConnectError {
         let (memory, endpoint) = (&self.servers.memory, candidate.endpoint.label());
-        if error.fault() == ConnectFault::TimedOut || self.attempt.remaining().is_zero() {
+        if error.class() == FaultClass::TimedOut || self.attempt.remaining().is_zero() {
             let now = Instant::now();
             if let Some(address) = candidate.address.filter(|_| candidate.has_other_addresses) {
                 memory.has_not_responded(address.to_string(), now);
@@ -246,7 +246,7 @@ impl<'a, R: Copy> Candidates<'a, R> {
             return error;
         }
         // The server may require TLS by now.
-        if matches!(error.fault(), ConnectFault::Authentication | ConnectFault::Config) {
+        if matches!(error.class(), FaultClass::Authentication | FaultClass::Configuration) {
             memory.may_have_tls(&endpoint);
         }
         match &candidate.tls_failure {

@@ -1,7 +1,7 @@
 //! The credentials from a hook, which is called for every connect.
 
 use crate::driver::attempt::Attempt;
-use crate::error::{BoxError, ConnectError, ConnectFault, Phase};
+use crate::error::{BoxError, ConnectError, FaultClass, Phase};
 use crate::sys::secret::Secret;
 use std::fmt;
 use std::sync::Arc;
@@ -65,10 +65,10 @@ impl CredentialSource {
         let Some(hook) = self.hook.as_deref() else { return Ok(None) };
         attempt.enter(Phase::Authorising);
         let credentials = hook().map_err(|cause| {
-            ConnectError::new(ConnectFault::Credentials, label).with_source(cause)
+            ConnectError::new(FaultClass::Credentials, label).with_source(cause)
         })?;
         if attempt.is_expired() || attempt.remaining().is_zero() {
-            return Err(ConnectError::new(ConnectFault::TimedOut, label));
+            return Err(ConnectError::new(FaultClass::TimedOut, label));
         }
         Ok(Some(credentials))
     }

@@ -3,7 +3,7 @@
 use super::candidates::{Candidate, Candidates, Wanted};
 use super::servers::Servers;
 use crate::driver::attempt::Attempt;
-use crate::error::{ConnectError, ConnectFault};
+use crate::error::{ConnectError, FaultClass};
 use std::time::Duration;
 
 impl Servers {
@@ -33,20 +33,20 @@ impl Servers {
                 }
                 Err(error) => candidates.failed(&candidate, error),
             };
-            match error.fault() {
+            match error.class() {
                 _ if attempt.is_expired() => return Err(error.after(failed)),
-                ConnectFault::Tls | ConnectFault::Authentication
+                FaultClass::Tls | FaultClass::Authentication
                     if candidates.without_tls(&candidate, &error) => {}
-                ConnectFault::Authentication if candidates.as_another(&candidate) => {}
+                FaultClass::Authentication if candidates.as_another(&candidate) => {}
                 // PostgreSQL documentation, "Specifying Multiple Hosts": after a failed
                 // authentication the remaining hosts are not tried. Another address of the
                 // same server would return the same error.
-                ConnectFault::Authentication
-                | ConnectFault::UnknownDatabase
-                | ConnectFault::Config => return Err(error.after(failed)),
+                FaultClass::Authentication
+                | FaultClass::UnknownDatabase
+                | FaultClass::Configuration => return Err(error.after(failed)),
                 fault => {
                     failed.push(error);
-                    if fault == ConnectFault::TimedOut {
+                    if fault == FaultClass::TimedOut {
                         // It would not answer a close either.
                         drop(attempt.take_socket());
                     }
@@ -54,7 +54,7 @@ impl Servers {
             }
             let_go(attempt);
         }
-        let none = || ConnectError::new(ConnectFault::UnknownHost, self.label());
+        let none = || ConnectError::new(FaultClass::UnknownHost, self.label());
         Err(failed.pop().unwrap_or_else(none).after(failed))
     }
 }

@@ -8,7 +8,7 @@ use super::servers::{HostOrder, Servers};
 use crate::config::settings::Endpoint;
 use crate::config::tls::SslMode;
 use crate::driver::attempt::{Attempt, AttemptOptions};
-use crate::error::{ConnectError, ConnectFault};
+use crate::error::{ConnectError, FaultClass};
 use crate::sys::sockets::Descriptor;
 use std::cell::RefCell;
 use std::io::Read;
@@ -38,7 +38,7 @@ fn servers(names: &[&str], addresses: &'static [&'static str]) -> Servers {
     servers
 }
 
-fn error(fault: ConnectFault, code: &str) -> ConnectError {
+fn error(fault: FaultClass, code: &str) -> ConnectError {
     ConnectError::new(fault, "db.test").with_code(code)
 }
 
@@ -57,7 +57,7 @@ fn open<T>(
 fn tried(
     servers: &Servers,
     attempt: &Attempt,
-    outcome: impl Fn(&str) -> Result<(), ConnectFault>,
+    outcome: impl Fn(&str) -> Result<(), FaultClass>,
 ) -> (Vec<String>, Result<(), ConnectError>) {
     let mut tried = Vec::new();
     let result = open(servers, SslMode::Disable, attempt, |candidate| {
@@ -79,7 +79,7 @@ fn each_endpoint_has_an_equal_share_of_the_time_that_is_left_and_each_address_on
         let shares = RefCell::new(Vec::new());
         let (_, result) = tried(&servers(names, addresses), &attempt, |_| {
             shares.borrow_mut().push(attempt.remaining().as_secs_f64().round());
-            Err(ConnectFault::Refused)
+            Err(FaultClass::Refused)
         });
         assert!(attempt.remaining() > LONG - Duration::from_secs(10), "the rest has all the time");
         (shares.into_inner(), result.expect_err("all refuse").to_string())
@@ -98,7 +98,7 @@ fn a_server_that_did_not_respond_recently_is_tried_after_the_others() {
     let servers = servers(&["a", "b", "c"], &[]);
     let hosts = |unresponsive: &str| {
         let (tried, result) = tried(&servers, &within(LONG), |name| {
-            if unresponsive.contains(&name[..1]) { Err(ConnectFault::TimedOut) } else { Ok(()) }
+            if unresponsive.contains(&name[..1]) { Err(FaultClass::TimedOut) } else { Ok(()) }
         });
         (tried.iter().map(|name| &name[..1]).collect::<String>(), result.is_ok())
     };
@@ -117,7 +117,7 @@ fn an_address_that_did_not_respond_recently_is_tried_after_the_others_of_its_nam
     let servers = servers(&["db"], TWO);
     let addresses = || {
         let (tried, result) = tried(&servers, &within(LONG), |name| {
-            if name == "db 192.0.2.1" { Err(ConnectFault::TimedOut) } else { Ok(()) }
+            if name == "db 192.0.2.1" { Err(FaultClass::TimedOut) } else { Ok(()) }
         });
         assert!(result.is_ok());
         tried
@@ -133,7 +133,7 @@ fn a_name_that_cannot_be_resolved_is_one_failure_among_the_others() {
         "a" => Err(std::io::Error::other("no such name")),
         _ => Ok(vec![([192, 0, 2, 2], port).into()]),
     }));
-    let (only, result) = tried(&servers, &within(LONG), |_| Err(ConnectFault::Refused));
+    let (only, result) = tried(&servers, &within(LONG), |_| Err(FaultClass::Refused));
     assert_eq!(only, ["b 192.0.2.2"]);
     let text = result.expect_err("refused").to_string();
     assert!(text.ends_with("; earlier: a:1: no such host"), "{text}");
@@ -142,7 +142,7 @@ fn a_name_that_cannot_be_resolved_is_one_failure_among_the_others() {
 #[test]
 fn a_rejection_by_the_server_itself_ends_the_attempt() {
     let (count, result) =
-        tried(&servers(&["a", "b"], TWO), &within(LONG), |_| Err(ConnectFault::Authentication));
+        tried(&servers(&["a", "b"], TWO), &within(LONG), |_| Err(FaultClass::Authentication));
     assert!(result.is_err());
     assert_eq!(count.len(), 1);
 }
@@ -165,7 +165,7 @@ fn the_next_dial_waits_until_the_server_has_closed_the_last_one() {
             std::thread::sleep(Duration::from_millis(200));
             closed.store(true, SeqCst);
         });
-        Err(ConnectError::new(ConnectFault::NotStandby, "a:1"))
+        Err(ConnectError::new(FaultClass::NotStandby, "a:1"))
     });
     result.expect("the second accepts");
 }
@@ -187,13 +187,13 @@ mod tls {
     #[test]
     fn only_prefer_dials_twice_and_only_after_a_tls_failure() {
         let table = [
-            (SslMode::Prefer, ConnectFault::Tls, "", vec![true, false]),
-            (SslMode::Prefer, ConnectFault::Authentication, "28000", vec![true, false]),
-            (SslMode::Prefer, ConnectFault::Authentication, "28P01", vec![true]),
-            (SslMode::Prefer, ConnectFault::Hangup, "", vec![true]),
-            (SslMode::Require, ConnectFault::Tls, "", vec![true]),
-            (SslMode::VerifyFull, ConnectFault::Authentication, "28000", vec![true]),
-            (SslMode::Disable, ConnectFault::Tls, "", vec![false]),
+            (SslMode::Prefer, FaultClass::Tls, "", vec![true, false]),
+            (SslMode::Prefer, FaultClass::Authentication, "28000", vec![true, false]),
+            (SslMode::Prefer, FaultClass::Authentication, "28P01", vec![true]),
+            (SslMode::Prefer, FaultClass::Hangup, "", vec![true]),
+            (SslMode::Require, FaultClass::Tls, "", vec![true]),
+            (SslMode::VerifyFull, FaultClass::Authentication, "28000", vec![true]),
+            (SslMode::Disable, FaultClass::Tls, "", vec![false]),
         ];
         for (mode, fault, code, expected) in table {
             let (tried, _) = choices(&servers(&["h"], &[]), mode, &error(fault, code));
@@ -204,13 +204,13 @@ mod tls {
     #[test]
     fn the_outcome_is_remembered_until_the_server_rejects_it() {
         let servers = servers(&["h"], &[]);
-        let failure = error(ConnectFault::Tls, "");
+        let failure = error(FaultClass::Tls, "");
         assert_eq!(choices(&servers, SslMode::Prefer, &failure), (vec![true, false], true));
         assert_eq!(choices(&servers, SslMode::Prefer, &failure), (vec![false], true));
         assert!(servers.memory.why_plain("h:1", Instant::now() + PLAIN_FOR).is_none());
         let lost = open(&servers, SslMode::Prefer, &within(LONG), |candidate| {
             assert_ne!(candidate.tls, TlsChoice::Tls);
-            Err::<(), _>(error(ConnectFault::Authentication, "28000"))
+            Err::<(), _>(error(FaultClass::Authentication, "28000"))
         });
         assert!(lost.is_err());
         assert_eq!(choices(&servers, SslMode::Prefer, &failure), (vec![true, false], true));
@@ -221,15 +221,15 @@ mod tls {
         let servers = servers(&["h"], &[]);
         let fault = |second: &ConnectError| {
             let outcome = open(&servers, SslMode::Prefer, &within(LONG), |candidate| {
-                let tls = error(ConnectFault::Tls, "");
+                let tls = error(FaultClass::Tls, "");
                 let is_tls = candidate.tls == TlsChoice::Tls;
                 Err::<(), _>(if is_tls { tls } else { second.clone() })
             });
-            outcome.expect_err("both fail").fault()
+            outcome.expect_err("both fail").class()
         };
-        let refused = error(ConnectFault::Authentication, "28000");
-        assert_eq!(fault(&refused), ConnectFault::Tls, "the server requires TLS");
-        assert_eq!(fault(&error(ConnectFault::Saturated, "53300")), ConnectFault::Saturated);
+        let refused = error(FaultClass::Authentication, "28000");
+        assert_eq!(fault(&refused), FaultClass::Tls, "the server requires TLS");
+        assert_eq!(fault(&error(FaultClass::Saturated, "53300")), FaultClass::Saturated);
     }
 }
 
@@ -251,16 +251,16 @@ mod hook {
     }
 
     /// Dials a server that accepts one password; returns those that were tried.
-    fn log_in(source: CredentialSource, accepted: &str) -> (String, Result<(), ConnectFault>) {
+    fn log_in(source: CredentialSource, accepted: &str) -> (String, Result<(), FaultClass>) {
         let mut tried = String::new();
         let result = open(&with_hook(source), SslMode::Disable, &within(LONG), |candidate| {
             let password =
                 candidate.credentials.as_ref().map_or("none", |one| one.password.expose());
             tried += password;
-            let rejected = error(ConnectFault::Authentication, "28P01");
+            let rejected = error(FaultClass::Authentication, "28P01");
             if password == accepted { Ok(()) } else { Err(rejected) }
         });
-        (tried, result.map_err(|error| error.fault()))
+        (tried, result.map_err(|error| error.class()))
     }
 
     #[test]
@@ -270,7 +270,7 @@ mod hook {
 
     #[test]
     fn credentials_that_were_replaced_in_the_meantime_are_tried_once() {
-        let rejected = Err(ConnectFault::Authentication);
+        let rejected = Err(FaultClass::Authentication);
         assert_eq!(log_in(counting(), "p1"), ("p1".to_owned(), Ok(())));
         assert_eq!(log_in(counting(), "p2"), ("p1p2".to_owned(), Ok(())));
         assert_eq!(log_in(counting(), "p3"), ("p1p2".to_owned(), rejected));
@@ -286,8 +286,8 @@ mod hook {
             let label = candidate.endpoint.label();
             tried.push(format!("{label} {password}"));
             match (&*label, password) {
-                (_, "p1") => Err(error(ConnectFault::Authentication, "28P01")),
-                ("a:1", _) => Err(error(ConnectFault::Starting, "57P03")),
+                (_, "p1") => Err(error(FaultClass::Authentication, "28P01")),
+                ("a:1", _) => Err(error(FaultClass::Starting, "57P03")),
                 _ => Ok(()),
             }
         });
@@ -301,7 +301,7 @@ mod hook {
         let outcome = open(&with_hook(counting()), SslMode::Disable, &late, |_| -> Result<(), _> {
             panic!("not dialled")
         });
-        assert_eq!(outcome.map_err(|error| error.fault()), Err(ConnectFault::TimedOut));
+        assert_eq!(outcome.map_err(|error| error.class()), Err(FaultClass::TimedOut));
     }
 
     #[test]
@@ -309,7 +309,7 @@ mod hook {
         let source = CredentialSource::from_hook(|| Err("the vault is sealed".into()));
         let outcome = open(&with_hook(source), SslMode::Disable, &within(LONG), |_| Ok(()));
         let error = outcome.expect_err("no credentials");
-        assert_eq!(error.fault(), ConnectFault::Credentials);
+        assert_eq!(error.class(), FaultClass::Credentials);
         let cause = std::error::Error::source(&error).expect("a source");
         assert_eq!(cause.to_string(), "the vault is sealed");
     }

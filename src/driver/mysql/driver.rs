@@ -18,7 +18,7 @@ use crate::driver::session::{ResetOutcome, SessionState, Usage};
 use crate::driver::socket_access::{SocketAccess, Unsolicited};
 use crate::driver::workarounds::marked_socket::Marker;
 use crate::error::fault::mysql as fault;
-use crate::error::{BoxError, ConnectError, ConnectFault, Phase};
+use crate::error::{BoxError, ConnectError, FaultClass, Phase};
 use crate::observe::{Protection, ServerMessage};
 use crate::sys::secret::Secret;
 use crate::sys::sockets::{self, Descriptor};
@@ -60,7 +60,7 @@ impl MySql {
         let (host, port, address) = match (endpoint, candidate.address) {
             (Endpoint::Tcp { host, port, .. }, Some(address)) => (host, *port, address),
             (Endpoint::Tcp { host, .. }, None) => {
-                return Err(ConnectError::new(ConnectFault::UnknownHost, host));
+                return Err(ConnectError::new(FaultClass::UnknownHost, host));
             }
             (Endpoint::Unix { path, .. }, _) => {
                 let path = path.display().to_string();
@@ -173,10 +173,10 @@ fn log_in(opts: OptsBuilder, credentials: Option<&Credentials>) -> OptsBuilder {
 }
 
 /// Returns what is wrong with a server, if it does not have the role.
-fn mismatch(role: Role, takes_writes: bool) -> Option<ConnectFault> {
+fn mismatch(role: Role, takes_writes: bool) -> Option<FaultClass> {
     match (role, takes_writes) {
-        (Role::Writable, false) => Some(ConnectFault::ReadOnly),
-        (Role::Standby, true) => Some(ConnectFault::NotStandby),
+        (Role::Writable, false) => Some(FaultClass::ReadOnly),
+        (Role::Standby, true) => Some(FaultClass::NotStandby),
         _ => None,
     }
 }

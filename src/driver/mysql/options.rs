@@ -116,7 +116,7 @@ impl MySql {
     /// It is called on the thread that opens the connection, without a lock, within
     /// `connect_timeout`; a result that comes later is not used. It is called once more
     /// if the server rejects the credentials. Its error fails the attempt with
-    /// [`ConnectFault::Credentials`](crate::ConnectFault::Credentials); a panic fails that
+    /// [`FaultClass::Credentials`](crate::FaultClass::Credentials); a panic fails that
     /// one attempt. It is called for each connection: cache what is slow to obtain.
     ///
     /// ```no_run
@@ -146,7 +146,7 @@ impl MySql {
     /// returns later is not used. Credentials of
     /// [`with_credentials`](MySql::with_credentials) override it. Its error, or a change of
     /// host, port, socket, TLS or timeouts, fails the attempt with
-    /// [`ConnectFault::BeforeConnect`](crate::ConnectFault::BeforeConnect); a panic fails that
+    /// [`FaultClass::BeforeConnect`](crate::FaultClass::BeforeConnect); a panic fails that
     /// one attempt. It is called for the connection of a `KILL QUERY` as well.
     ///
     /// ```no_run

@@ -24,7 +24,7 @@ use crate::driver::statement_observer::StatementObserver;
 use crate::driver::workarounds::new_unix_socket::Watched;
 use crate::driver::workarounds::{async_context, new_unix_socket};
 use crate::error::fault::postgres as fault;
-use crate::error::{BoxError, ConnectError, ConnectFault, Phase};
+use crate::error::{BoxError, ConnectError, FaultClass, Phase};
 use crate::observe::{Protection, ServerMessage};
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
@@ -63,7 +63,7 @@ impl Postgres {
                 self.dial_unix(candidate, config, (path, port), attempt)?
             }
             (Endpoint::Tcp { host, .. }, None) => {
-                return Err(ConnectError::new(ConnectFault::UnknownHost, host));
+                return Err(ConnectError::new(FaultClass::UnknownHost, host));
             }
         };
         let target = candidate.endpoint.label();
@@ -84,13 +84,13 @@ impl Postgres {
         attempt.enter(Phase::Connecting);
         if matches!(address, SocketAddr::V6(address) if address.scope_id() != 0) {
             let why = "the postgres driver cannot dial an IPv6 address with a zone";
-            return Err(ConnectError::new(ConnectFault::Config, host).with_source(why));
+            return Err(ConnectError::new(FaultClass::Configuration, host).with_source(why));
         }
         let config = client_config::for_address(config, &self.security.tls, host, address);
         let mut config = self.complete(config, candidate, attempt);
         client_config::add_tcp_options(&mut config, attempt.tcp());
         let request = self.security.tls_request(&candidate.tls).map_err(|error| {
-            ConnectError::new(ConnectFault::Tls, address.to_string()).with_source(error)
+            ConnectError::new(FaultClass::Tls, address.to_string()).with_source(error)
         })?;
         let connector = Connector::new(attempt, request);
         let protocol = connector.protocol();
@@ -128,11 +128,11 @@ impl Postgres {
                 Watched::Connected(client, socket) => (client, socket),
                 Watched::Failed(error) => return Err(self.failure(&target, error, None)),
                 Watched::NoDescriptor(error) => {
-                    let failure = ConnectError::new(ConnectFault::LocalResource, target);
+                    let failure = ConnectError::new(FaultClass::LocalResource, target);
                     return Err(failure.with_source(error));
                 }
                 Watched::TimedOut => {
-                    return Err(ConnectError::new(ConnectFault::TimedOut, target));
+                    return Err(ConnectError::new(FaultClass::TimedOut, target));
                 }
             };
         Ok((client, ConnectionState::new(socket, None, None)))
@@ -190,7 +190,7 @@ impl Postgres {
             }
             None => {
                 let source = format!("{WHEN}: {error}");
-                ConnectError::new(ConnectFault::Hangup, self.label()).with_source(source)
+                ConnectError::new(FaultClass::Hangup, self.label()).with_source(source)
             }
         }
     }

@@ -3,7 +3,7 @@
 #[cfg(feature = "native-tls")]
 use crate::driver::postgres::transport::Encrypted;
 use crate::driver::postgres::transport::Stream;
-use crate::error::{BoxError, ConnectFault};
+use crate::error::{BoxError, FaultClass};
 use postgres::Socket;
 use std::fmt;
 #[cfg(feature = "native-tls")]
@@ -54,10 +54,10 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// Only if the server works and has no TLS is it worth dialling without TLS.
-    pub(super) fn fault(self) -> ConnectFault {
+    pub(super) fn fault(self) -> FaultClass {
         match self {
-            Refusal::NotOffered | Refusal::NotAgreed => ConnectFault::Tls,
-            Refusal::Failed | Refusal::Foreign => ConnectFault::Other,
+            Refusal::NotOffered | Refusal::NotAgreed => FaultClass::Tls,
+            Refusal::Failed | Refusal::Foreign => FaultClass::Other,
         }
     }
 }

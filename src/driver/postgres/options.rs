@@ -116,7 +116,7 @@ impl Postgres {
     /// The hook is called on the thread that opens the connection, without a lock, within
     /// `connect_timeout`; what it returns later is not used. It is called once more if the
     /// server refuses the credentials. Its error fails the attempt with
-    /// [`ConnectFault::Credentials`](crate::ConnectFault::Credentials); a panic costs that
+    /// [`FaultClass::Credentials`](crate::FaultClass::Credentials); a panic costs that
     /// one attempt. Cache in the hook what is slow to get: it is called for each
     /// connection.
     ///
@@ -146,7 +146,7 @@ impl Postgres {
     /// that opens the connection, without a lock, within `connect_timeout`; what it returns
     /// later is not used. Credentials of [`with_credentials`](Postgres::with_credentials)
     /// override it. Its error, or a change of hosts, ports or TLS, fails the attempt with
-    /// [`ConnectFault::BeforeConnect`](crate::ConnectFault::BeforeConnect); a panic costs that
+    /// [`FaultClass::BeforeConnect`](crate::FaultClass::BeforeConnect); a panic costs that
     /// one attempt.
     ///
     /// ```no_run

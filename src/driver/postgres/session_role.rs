@@ -5,7 +5,7 @@
 //! read-only by default is another question, which the driver asks by itself.
 
 use crate::config::Role;
-use crate::error::ConnectFault;
+use crate::error::FaultClass;
 use postgres::{Client, Error, SimpleQueryMessage};
 
 /// Which server a session may have.
@@ -47,13 +47,13 @@ impl SessionRole {
 
     /// Asks a new session for its role, one round trip unless any will do; returns what is
     /// wrong with it.
-    pub(super) fn mismatch(self, client: &mut Client) -> Result<Option<ConnectFault>, Error> {
+    pub(super) fn mismatch(self, client: &mut Client) -> Result<Option<FaultClass>, Error> {
         if self == SessionRole::Any {
             return Ok(None);
         }
         Ok(match (self, is_standby(client)?) {
-            (SessionRole::Primary, true) => Some(ConnectFault::ReadOnly),
-            (SessionRole::Standby, false) => Some(ConnectFault::NotStandby),
+            (SessionRole::Primary, true) => Some(FaultClass::ReadOnly),
+            (SessionRole::Standby, false) => Some(FaultClass::NotStandby),
             _ => None,
         })
     }

@@ -11,7 +11,7 @@ use crate::driver::driver::Driver;
 use crate::driver::from_settings::FromSettings;
 use crate::driver::session::{ResetOutcome, SessionState, Usage};
 use crate::driver::socket_access::SocketAccess;
-use crate::error::{BoxError, ConnectError, ConnectFault, Error, Phase, fault};
+use crate::error::{BoxError, ConnectError, Error, FaultClass, Phase, fault};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use std::fmt;
@@ -128,7 +128,7 @@ impl Sqlite {
     /// Default: none. The hook gets the driver's own flags, which it may change for this
     /// connection only. It runs on the thread that opens the connection, without a lock,
     /// within `connect_timeout`; after that time nothing is opened. Its error fails the attempt
-    /// with [`ConnectFault::BeforeConnect`]; a panic costs
+    /// with [`FaultClass::BeforeConnect`]; a panic costs
     /// that one attempt.
     ///
     /// ```
@@ -208,7 +208,7 @@ impl Sqlite {
         if connection.path().is_none_or(str::is_empty) && !is_shared(path, flags) {
             let text = "each connection would have a private database; use Sqlite::memory(), or \
                         cache=shared";
-            let refused = ConnectError::new(ConnectFault::Config, self.label());
+            let refused = ConnectError::new(FaultClass::Configuration, self.label());
             return Err(refused.with_source(text));
         }
         let identity = FileIdentity::of(&connection);

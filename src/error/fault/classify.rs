@@ -28,7 +28,7 @@ macro_rules! classify {
 
 classify!(Error, Error::fault);
 
-classify!(ConnectError, |error: &ConnectError| Fault::of_connect(error.fault()));
+classify!(ConnectError, ConnectError::fault);
 
 #[cfg(feature = "postgres")]
 classify!(::postgres::Error, super::postgres::fault);

@@ -1,8 +1,6 @@
 //! What an error means, as two separate answers: is the connection still usable,
 //! and may the work be repeated?
 
-use crate::error::connect_error::ConnectFault;
-
 /// What an error means for the connection and for the work.
 ///
 /// [`Error::fault`](crate::Error::fault) returns it for the errors of this crate,
@@ -57,17 +55,58 @@ pub enum RetrySafety {
     Permanent,
 }
 
-/// The kind of failure.
+/// The kind of failure: why a connection could not be opened, or what ended a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FaultClass {
-    /// The server, a pooler or the pool is at a limit. This is backpressure, and no
-    /// reason to close a connection.
+    // Of connections and statements.
+    /// The server, the role, the database, a pooler or the pool is at a limit. This is
+    /// backpressure, and no reason to close a connection.
     Saturated,
     /// The server is starting up, shutting down or recovering.
     Starting,
     /// The server is read-only: a standby, or a former primary.
     ReadOnly,
+    /// The server rejected the user, the password or the client's address.
+    Authentication,
+    /// The database does not exist, or was dropped.
+    UnknownDatabase,
+    /// The configuration is invalid, or the server cannot satisfy it.
+    Configuration,
+    /// This process is out of descriptors, threads or memory.
+    LocalResource,
+    /// A timeout of this crate; of an attempt to connect, `connect_timeout`.
+    TimedOut,
+    /// A pooler answers, but cannot reach its server.
+    NoServer,
+    /// Anything else.
+    Other,
+
+    // Of attempts to connect.
+    /// No server listens on that address, or a firewall rejects the connection.
+    Refused,
+    /// The host name has no address.
+    UnknownHost,
+    /// There is no route to the host.
+    Unreachable,
+    /// The peer closed the connection during the attempt without an error message.
+    Hangup,
+    /// The socket connected to itself: no server listens on that port.
+    SelfConnected,
+    /// The server is not a standby, and the pool or the settings require one.
+    NotStandby,
+    /// TLS is required and not available, or certificate verification failed.
+    Tls,
+    /// The hook that returns the credentials returned an error.
+    Credentials,
+    /// The driver's `before_connect` hook returned an error, or changed what it may not.
+    BeforeConnect,
+    /// The hook that prepares a new connection returned an error.
+    Hook,
+    /// The driver or a hook panicked.
+    Panicked,
+
+    // Of statements.
     /// The statement was cancelled, by request or by a timeout of the server.
     Cancelled,
     /// A conflict with another transaction: a serialization failure or a deadlock.
@@ -76,16 +115,6 @@ pub enum FaultClass {
     LockTimeout,
     /// The connection was lost.
     Disconnected,
-    /// No connection could be opened: refused, unknown host, unreachable or timed out.
-    Unreachable,
-    /// The server rejected the user, the password or the client's address.
-    Authentication,
-    /// The database does not exist, or was dropped.
-    UnknownDatabase,
-    /// TLS, or another part of the configuration, is wrong.
-    Configuration,
-    /// This process is out of descriptors, threads or memory.
-    LocalResource,
     /// The connection is out of sync: replies no longer match requests.
     Protocol,
     /// The transaction failed earlier and rejects every further statement.
@@ -97,12 +126,8 @@ pub enum FaultClass {
     Statement,
     /// The call does not match the statement: parameters, types, rows.
     Usage,
-    /// A timeout of this crate.
-    TimedOut,
     /// The caller's own error.
     Caller,
-    /// Anything else.
-    Other,
 }
 
 impl Fault {
@@ -152,32 +177,18 @@ impl Fault {
 
     /// Returns the fault of a failed attempt to open a connection: nothing was sent, and
     /// classes that may recover, by themselves or by an administrator, may be retried.
-    pub(crate) fn of_connect(fault: ConnectFault) -> Fault {
-        let (class, repeat) = match fault {
-            ConnectFault::Saturated => (FaultClass::Saturated, RetrySafety::NothingSent),
-            ConnectFault::Starting => (FaultClass::Starting, RetrySafety::NothingSent),
-            ConnectFault::ReadOnly => (FaultClass::ReadOnly, RetrySafety::NothingSent),
-            ConnectFault::Refused
-            | ConnectFault::UnknownHost
-            | ConnectFault::Unreachable
-            | ConnectFault::TimedOut
-            | ConnectFault::Hangup
-            | ConnectFault::NotStandby
-            | ConnectFault::NoServer
-            | ConnectFault::SelfConnected => (FaultClass::Unreachable, RetrySafety::NothingSent),
-            ConnectFault::LocalResource => (FaultClass::LocalResource, RetrySafety::NothingSent),
-            ConnectFault::Authentication => (FaultClass::Authentication, RetrySafety::Permanent),
-            ConnectFault::UnknownDatabase => (FaultClass::UnknownDatabase, RetrySafety::Permanent),
-            ConnectFault::Tls | ConnectFault::Config => {
-                (FaultClass::Configuration, RetrySafety::Permanent)
-            }
+    pub(crate) const fn of_connect(class: FaultClass) -> Fault {
+        let repeat = match class {
+            FaultClass::Saturated
+            | FaultClass::Starting
+            | FaultClass::ReadOnly
+            | FaultClass::TimedOut
+            | FaultClass::LocalResource
             // The store of the credentials may be back for the next attempt.
-            ConnectFault::Credentials | ConnectFault::BeforeConnect => {
-                (FaultClass::Other, RetrySafety::NothingSent)
-            }
-            ConnectFault::Panicked | ConnectFault::Hook | ConnectFault::Other => {
-                (FaultClass::Other, RetrySafety::Permanent)
-            }
+            | FaultClass::Credentials
+            | FaultClass::BeforeConnect => RetrySafety::NothingSent,
+            class if class.is_unreachable() => RetrySafety::NothingSent,
+            _ => RetrySafety::Permanent,
         };
         Fault::new(class, Usability::Broken, repeat)
     }
@@ -201,17 +212,75 @@ impl FaultClass {
         Fault::new(self, connection, repeat)
     }
 
-    /// Returns the class of a failed connect for the same server code.
-    pub(crate) fn when_connecting(self) -> ConnectFault {
+    /// Returns the class of a failed connect for the same server code: no statement was
+    /// sent whose class it could be.
+    pub(crate) const fn when_connecting(self) -> FaultClass {
         match self {
-            FaultClass::Saturated => ConnectFault::Saturated,
-            FaultClass::Starting => ConnectFault::Starting,
-            FaultClass::Authentication => ConnectFault::Authentication,
-            FaultClass::UnknownDatabase => ConnectFault::UnknownDatabase,
-            FaultClass::Configuration => ConnectFault::Config,
-            // Only a pooler reports this as an error of its own.
-            FaultClass::Unreachable => ConnectFault::NoServer,
-            _ => ConnectFault::Other,
+            FaultClass::Saturated
+            | FaultClass::Starting
+            | FaultClass::Authentication
+            | FaultClass::UnknownDatabase
+            | FaultClass::Configuration
+            | FaultClass::NoServer => self,
+            _ => FaultClass::Other,
+        }
+    }
+
+    /// Returns `true` if callers wait, within their deadline, for the cause of a failed
+    /// connect to pass.
+    ///
+    /// A server that is starting up or at its connection limit may recover while
+    /// the caller waits. Every other class is reported to the caller immediately.
+    pub const fn waits(self) -> bool {
+        matches!(self, FaultClass::Starting | FaultClass::Saturated)
+    }
+
+    /// Returns `true` if no server, or not the one that was meant, could be reached:
+    /// [`Refused`](FaultClass::Refused), [`UnknownHost`](FaultClass::UnknownHost),
+    /// [`Unreachable`](FaultClass::Unreachable), [`Hangup`](FaultClass::Hangup),
+    /// [`SelfConnected`](FaultClass::SelfConnected), [`NotStandby`](FaultClass::NotStandby)
+    /// and [`NoServer`](FaultClass::NoServer).
+    pub const fn is_unreachable(self) -> bool {
+        matches!(
+            self,
+            FaultClass::Refused
+                | FaultClass::UnknownHost
+                | FaultClass::Unreachable
+                | FaultClass::Hangup
+                | FaultClass::SelfConnected
+                | FaultClass::NotStandby
+                | FaultClass::NoServer
+        )
+    }
+
+    /// Returns what a failed attempt to connect is called in texts.
+    pub(crate) const fn phrase(self) -> &'static str {
+        match self {
+            FaultClass::Refused => "connection refused",
+            FaultClass::UnknownHost => "no such host",
+            FaultClass::Unreachable => "network or host unreachable",
+            FaultClass::TimedOut => "timed out",
+            FaultClass::Hangup => "peer closed the connection unexpectedly",
+            FaultClass::Authentication => "authentication failed",
+            FaultClass::UnknownDatabase => "database does not exist",
+            FaultClass::Tls => "TLS failed",
+            FaultClass::Starting => "server is starting up or shutting down",
+            FaultClass::Saturated => "too many connections",
+            FaultClass::ReadOnly => "server is read-only",
+            FaultClass::NotStandby => "server is not a standby",
+            FaultClass::NoServer => "pooler cannot reach its server",
+            FaultClass::SelfConnected => {
+                "socket connected to itself (no server listens on that port)"
+            }
+            FaultClass::LocalResource => {
+                "local resource exhausted (descriptors, threads or memory)"
+            }
+            FaultClass::Configuration => "invalid configuration",
+            FaultClass::Panicked => "panicked",
+            FaultClass::Hook => "init hook failed",
+            FaultClass::Credentials => "credentials hook failed",
+            FaultClass::BeforeConnect => "before_connect hook failed",
+            _ => "driver error",
         }
     }
 }

@@ -1,32 +1,32 @@
 //! Classifies the operating system's errors of a connect.
 
-use crate::error::connect_error::ConnectFault;
+use super::fault::FaultClass;
 use std::io::{self, ErrorKind};
 
 /// Classifies an operating system error; its number is more specific than its kind.
-pub(crate) fn connect_fault(error: &io::Error) -> ConnectFault {
+pub(crate) fn connect_fault(error: &io::Error) -> FaultClass {
     match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-            ConnectFault::LocalResource
+            FaultClass::LocalResource
         }
         _ => by_kind(error.kind()),
     }
 }
 
 /// Classifies an error of which the driver kept only the kind.
-pub(crate) fn by_kind(kind: ErrorKind) -> ConnectFault {
+pub(crate) fn by_kind(kind: ErrorKind) -> FaultClass {
     match kind {
         // A unix socket whose file is missing: no server listens.
-        ErrorKind::ConnectionRefused | ErrorKind::NotFound => ConnectFault::Refused,
+        ErrorKind::ConnectionRefused | ErrorKind::NotFound => FaultClass::Refused,
         // A socket's own timeout is reported as `WouldBlock`.
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => ConnectFault::TimedOut,
-        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => ConnectFault::Unreachable,
-        ErrorKind::AddrNotAvailable => ConnectFault::LocalResource,
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => FaultClass::TimedOut,
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => FaultClass::Unreachable,
+        ErrorKind::AddrNotAvailable => FaultClass::LocalResource,
         ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe
-        | ErrorKind::UnexpectedEof => ConnectFault::Hangup,
-        _ => ConnectFault::Other,
+        | ErrorKind::UnexpectedEof => FaultClass::Hangup,
+        _ => FaultClass::Other,
     }
 }
 
@@ -37,25 +37,25 @@ mod tests {
     #[test]
     fn each_system_error_has_its_class() {
         let table = [
-            (libc::ECONNREFUSED, ConnectFault::Refused),
-            (libc::ENOENT, ConnectFault::Refused),
-            (libc::ETIMEDOUT, ConnectFault::TimedOut),
-            (libc::EAGAIN, ConnectFault::TimedOut),
-            (libc::EHOSTUNREACH, ConnectFault::Unreachable),
-            (libc::ENETUNREACH, ConnectFault::Unreachable),
-            (libc::ECONNRESET, ConnectFault::Hangup),
-            (libc::ECONNABORTED, ConnectFault::Hangup),
-            (libc::EPIPE, ConnectFault::Hangup),
-            (libc::EMFILE, ConnectFault::LocalResource),
-            (libc::ENFILE, ConnectFault::LocalResource),
-            (libc::ENOBUFS, ConnectFault::LocalResource),
-            (libc::ENOMEM, ConnectFault::LocalResource),
-            (libc::EADDRNOTAVAIL, ConnectFault::LocalResource),
-            (libc::EPERM, ConnectFault::Other),
+            (libc::ECONNREFUSED, FaultClass::Refused),
+            (libc::ENOENT, FaultClass::Refused),
+            (libc::ETIMEDOUT, FaultClass::TimedOut),
+            (libc::EAGAIN, FaultClass::TimedOut),
+            (libc::EHOSTUNREACH, FaultClass::Unreachable),
+            (libc::ENETUNREACH, FaultClass::Unreachable),
+            (libc::ECONNRESET, FaultClass::Hangup),
+            (libc::ECONNABORTED, FaultClass::Hangup),
+            (libc::EPIPE, FaultClass::Hangup),
+            (libc::EMFILE, FaultClass::LocalResource),
+            (libc::ENFILE, FaultClass::LocalResource),
+            (libc::ENOBUFS, FaultClass::LocalResource),
+            (libc::ENOMEM, FaultClass::LocalResource),
+            (libc::EADDRNOTAVAIL, FaultClass::LocalResource),
+            (libc::EPERM, FaultClass::Other),
         ];
         for (number, fault) in table {
             assert_eq!(connect_fault(&io::Error::from_raw_os_error(number)), fault, "{number}");
         }
-        assert_eq!(by_kind(ErrorKind::UnexpectedEof), ConnectFault::Hangup);
+        assert_eq!(by_kind(ErrorKind::UnexpectedEof), FaultClass::Hangup);
     }
 }

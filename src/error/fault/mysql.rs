@@ -3,7 +3,6 @@
 
 use super::fault::{Fault, FaultClass as Class, RetrySafety, Usability};
 use super::io;
-use crate::error::connect_error::ConnectFault;
 use mysql::{DriverError, Error};
 use std::error::Error as _;
 use std::fmt;
@@ -176,9 +175,9 @@ pub(crate) fn fault(error: &Error) -> Fault {
         Error::DriverError(error) => by_driver(error),
         Error::FromValueError(_) | Error::FromRowError(_) => Class::Usage.of_statement(),
         other => Fault::of_connect(match other {
-            Error::UrlError(_) => ConnectFault::Config,
+            Error::UrlError(_) => Class::Configuration,
             // TLS errors: a variant that exists only if the driver was built with TLS.
-            _ => ConnectFault::Tls,
+            _ => Class::Tls,
         }),
     }
 }
@@ -209,33 +208,33 @@ fn by_driver(error: &DriverError) -> Fault {
 }
 
 /// Classifies the driver's error of an attempt to connect.
-pub(crate) fn connect_fault(error: &Error) -> ConnectFault {
+pub(crate) fn connect_fault(error: &Error) -> Class {
     match error {
         Error::MySqlError(server) => connect_by_number(server.code, &server.message),
         Error::IoError(error) => io::connect_fault(error),
         // The cause is an I/O error, or bytes outside the MySQL protocol.
-        Error::CodecError(_) => ConnectFault::Hangup,
+        Error::CodecError(_) => Class::Hangup,
         Error::DriverError(error) => connect_by_driver(error),
-        Error::UrlError(_) => ConnectFault::Config,
+        Error::UrlError(_) => Class::Configuration,
         #[cfg(feature = "native-tls")]
-        Error::TlsError(_) => ConnectFault::Tls,
-        _ => ConnectFault::Other,
+        Error::TlsError(_) => Class::Tls,
+        _ => Class::Other,
     }
 }
 
-fn connect_by_number(number: u16, text: &str) -> ConnectFault {
-    find(number, text).map_or(ConnectFault::Other, |row| row.2.when_connecting())
+fn connect_by_number(number: u16, text: &str) -> Class {
+    find(number, text).map_or(Class::Other, |row| row.2.when_connecting())
 }
 
-fn connect_by_driver(error: &DriverError) -> ConnectFault {
+fn connect_by_driver(error: &DriverError) -> Class {
     match error {
-        DriverError::ConnectTimeout | DriverError::Timeout => ConnectFault::TimedOut,
+        DriverError::ConnectTimeout | DriverError::Timeout => Class::TimedOut,
         DriverError::CouldNotConnect(Some((_, _, kind))) => io::by_kind(*kind),
-        DriverError::TlsNotSupported => ConnectFault::Tls,
+        DriverError::TlsNotSupported => Class::Tls,
         DriverError::UnknownAuthPlugin(_)
         | DriverError::OldMysqlPasswordDisabled
-        | DriverError::CleartextPluginDisabled => ConnectFault::Authentication,
-        _ => ConnectFault::Other,
+        | DriverError::CleartextPluginDisabled => Class::Authentication,
+        _ => Class::Other,
     }
 }
 
@@ -252,68 +251,74 @@ mod tests {
     use super::*;
 
     /// Number, text, and what they mean for a statement and for a connect.
-    type Case = (u16, &'static str, Class, Usability, RetrySafety, ConnectFault);
+    type Case = (u16, &'static str, Class, Usability, RetrySafety, Class);
 
     const CASES: &[Case] = {
-        use ConnectFault::{Authentication, Other, Saturated, Starting};
         use RetrySafety::*;
         use Usability::*;
         const DENIED: Class = Class::Authentication;
         &[
-            (1213, "Deadlock found", Class::Conflict, Usable, RolledBack, Other),
-            (1614, "deadlock was detected", Class::Conflict, Usable, RolledBack, Other),
-            (3101, "Plugin instructed", Class::Conflict, Usable, RolledBack, Other),
-            (1020, "Record has changed", Class::Conflict, Usable, RolledBack, Other),
-            (1205, "Lock wait timeout", Class::LockTimeout, Usable, RolledBack, Other),
-            (1613, "took too long", Class::LockTimeout, Usable, RolledBack, Other),
-            (3572, "NOWAIT is set", Class::LockTimeout, Usable, RolledBack, Other),
-            (1290, "the --read-only option", Class::ReadOnly, Suspect, RolledBack, Other),
-            (1290, "running with read_only", Class::ReadOnly, Suspect, RolledBack, Other),
-            (1290, "--max-user-connections", Class::Statement, Usable, Permanent, Other),
-            (1836, "Running in read-only mode", Class::ReadOnly, Suspect, RolledBack, Other),
-            (1792, "READ ONLY transaction", Class::ReadOnly, Usable, Permanent, Other),
-            (1317, "interrupted", Class::Cancelled, Usable, Permanent, Other),
-            (3024, "maximum execution time", Class::Cancelled, Usable, Permanent, Other),
-            (1969, "max_statement_time", Class::Cancelled, Usable, Permanent, Other),
-            (1040, "Too many connections", Class::Saturated, Broken, NothingSent, Saturated),
-            (1203, "max_user_connections", Class::Saturated, Broken, NothingSent, Saturated),
-            (1226, "'max_user_connections'", Class::Saturated, Broken, NothingSent, Saturated),
-            (1226, "'max_connections_per_hour'", Class::Statement, Usable, Permanent, Other),
-            (1053, "shutdown", Class::Starting, Broken, OutcomeUnknown, Starting),
-            (1927, "killed", Class::Disconnected, Broken, OutcomeUnknown, Other),
-            (3169, "killed", Class::Disconnected, Broken, OutcomeUnknown, Other),
-            (1152, "Aborted connection", Class::Disconnected, Broken, OutcomeUnknown, Other),
-            (1184, "Aborted connection", Class::Disconnected, Broken, OutcomeUnknown, Other),
-            (1158, "reading", Class::Disconnected, Broken, OutcomeUnknown, Other),
-            (1159, "reading", Class::Disconnected, Broken, OutcomeUnknown, Other),
-            (1160, "writing", Class::Disconnected, Broken, OutcomeUnknown, Other),
-            (1161, "writing", Class::Disconnected, Broken, OutcomeUnknown, Other),
-            (4031, "inactivity", Class::Disconnected, Broken, NothingSent, Other),
-            (1156, "out of order", Class::Protocol, Broken, OutcomeUnknown, Other),
-            (1153, "max_allowed_packet", Class::Statement, Broken, Permanent, Other),
-            (1180, "during COMMIT", Class::Other, Suspect, OutcomeUnknown, Other),
-            (1243, "Unknown prepared", Class::Stale, Suspect, RolledBack, Other),
-            (1615, "re-prepared", Class::Stale, Suspect, RolledBack, Other),
-            (1044, "access denied", DENIED, Usable, Permanent, Authentication),
-            (1045, "access denied", DENIED, Usable, Permanent, Authentication),
-            (1130, "host is not allowed", DENIED, Usable, Permanent, Authentication),
-            (1698, "access denied", DENIED, Usable, Permanent, Authentication),
-            (1820, "expired", DENIED, Usable, Permanent, Authentication),
-            (1862, "expired", DENIED, Usable, Permanent, Authentication),
-            (3118, "locked", DENIED, Usable, Permanent, Authentication),
-            (3955, "locked for failed log-ins", DENIED, Usable, Permanent, Authentication),
-            (4151, "locked", DENIED, Usable, Permanent, Authentication),
+            (1213, "Deadlock found", Class::Conflict, Usable, RolledBack, Class::Other),
+            (1614, "deadlock was detected", Class::Conflict, Usable, RolledBack, Class::Other),
+            (3101, "Plugin instructed", Class::Conflict, Usable, RolledBack, Class::Other),
+            (1020, "Record has changed", Class::Conflict, Usable, RolledBack, Class::Other),
+            (1205, "Lock wait timeout", Class::LockTimeout, Usable, RolledBack, Class::Other),
+            (1613, "took too long", Class::LockTimeout, Usable, RolledBack, Class::Other),
+            (3572, "NOWAIT is set", Class::LockTimeout, Usable, RolledBack, Class::Other),
+            (1290, "the --read-only option", Class::ReadOnly, Suspect, RolledBack, Class::Other),
+            (1290, "running with read_only", Class::ReadOnly, Suspect, RolledBack, Class::Other),
+            (1290, "--max-user-connections", Class::Statement, Usable, Permanent, Class::Other),
+            (1836, "Running in read-only mode", Class::ReadOnly, Suspect, RolledBack, Class::Other),
+            (1792, "READ ONLY transaction", Class::ReadOnly, Usable, Permanent, Class::Other),
+            (1317, "interrupted", Class::Cancelled, Usable, Permanent, Class::Other),
+            (3024, "maximum execution time", Class::Cancelled, Usable, Permanent, Class::Other),
+            (1969, "max_statement_time", Class::Cancelled, Usable, Permanent, Class::Other),
+            (1040, "Too many connections", Class::Saturated, Broken, NothingSent, Class::Saturated),
+            (1203, "max_user_connections", Class::Saturated, Broken, NothingSent, Class::Saturated),
+            (
+                1226,
+                "'max_user_connections'",
+                Class::Saturated,
+                Broken,
+                NothingSent,
+                Class::Saturated,
+            ),
+            (1226, "'max_connections_per_hour'", Class::Statement, Usable, Permanent, Class::Other),
+            (1053, "shutdown", Class::Starting, Broken, OutcomeUnknown, Class::Starting),
+            (1927, "killed", Class::Disconnected, Broken, OutcomeUnknown, Class::Other),
+            (3169, "killed", Class::Disconnected, Broken, OutcomeUnknown, Class::Other),
+            (1152, "Aborted connection", Class::Disconnected, Broken, OutcomeUnknown, Class::Other),
+            (1184, "Aborted connection", Class::Disconnected, Broken, OutcomeUnknown, Class::Other),
+            (1158, "reading", Class::Disconnected, Broken, OutcomeUnknown, Class::Other),
+            (1159, "reading", Class::Disconnected, Broken, OutcomeUnknown, Class::Other),
+            (1160, "writing", Class::Disconnected, Broken, OutcomeUnknown, Class::Other),
+            (1161, "writing", Class::Disconnected, Broken, OutcomeUnknown, Class::Other),
+            (4031, "inactivity", Class::Disconnected, Broken, NothingSent, Class::Other),
+            (1156, "out of order", Class::Protocol, Broken, OutcomeUnknown, Class::Other),
+            (1153, "max_allowed_packet", Class::Statement, Broken, Permanent, Class::Other),
+            (1180, "during COMMIT", Class::Other, Suspect, OutcomeUnknown, Class::Other),
+            (1243, "Unknown prepared", Class::Stale, Suspect, RolledBack, Class::Other),
+            (1615, "re-prepared", Class::Stale, Suspect, RolledBack, Class::Other),
+            (1044, "access denied", DENIED, Usable, Permanent, Class::Authentication),
+            (1045, "access denied", DENIED, Usable, Permanent, Class::Authentication),
+            (1130, "host is not allowed", DENIED, Usable, Permanent, Class::Authentication),
+            (1698, "access denied", DENIED, Usable, Permanent, Class::Authentication),
+            (1820, "expired", DENIED, Usable, Permanent, Class::Authentication),
+            (1862, "expired", DENIED, Usable, Permanent, Class::Authentication),
+            (3118, "locked", DENIED, Usable, Permanent, Class::Authentication),
+            (3955, "locked for failed log-ins", DENIED, Usable, Permanent, Class::Authentication),
+            (4151, "locked", DENIED, Usable, Permanent, Class::Authentication),
             (
                 1049,
                 "unknown database",
                 Class::UnknownDatabase,
                 Usable,
                 Permanent,
-                ConnectFault::UnknownDatabase,
+                Class::UnknownDatabase,
             ),
-            (1129, "blocked", Class::Configuration, Usable, Permanent, ConnectFault::Config),
-            (3159, "insecure", Class::Configuration, Usable, Permanent, ConnectFault::Config),
-            (1062, "duplicate entry", Class::Statement, Usable, Permanent, Other),
+            (1129, "blocked", Class::Configuration, Usable, Permanent, Class::Configuration),
+            (3159, "insecure", Class::Configuration, Usable, Permanent, Class::Configuration),
+            (1062, "duplicate entry", Class::Statement, Usable, Permanent, Class::Other),
         ]
     };
 

@@ -2,7 +2,6 @@
 
 use super::fault::{Fault, FaultClass as Class, RetrySafety, Usability};
 use super::io;
-use crate::error::connect_error::ConnectFault;
 use postgres::Error;
 use postgres::error::{DbError, Severity};
 use std::error::Error as _;
@@ -47,24 +46,19 @@ const ROWS: &[Row] = &[
     Row("08P01", "no more connections allowed", Class::Saturated, Some(RetrySafety::NothingSent)),
     Row("08P01", "query_wait_timeout", Class::Saturated, Some(RetrySafety::RolledBack)),
     // The same, server_login_retry: sent to every client that needs a server connection.
-    Row(
-        "08P01",
-        "server login has been failing",
-        Class::Unreachable,
-        Some(RetrySafety::NothingSent),
-    ),
+    Row("08P01", "server login has been failing", Class::NoServer, Some(RetrySafety::NothingSent)),
     // Odyssey, frontend.c: it has no connection to the server for this client, so that
     // nothing was sent.
     Row(
         "08006",
         "failed to connect to remote server",
-        Class::Unreachable,
+        Class::NoServer,
         Some(RetrySafety::NothingSent),
     ),
     Row(
         "08006",
         "failed to get remote server connection",
-        Class::Unreachable,
+        Class::NoServer,
         Some(RetrySafety::NothingSent),
     ),
     // "PostgreSQL Error Codes", class 28 and 3D.
@@ -170,7 +164,7 @@ pub(crate) fn by_code(severity: &str, code: &str, text: &str) -> Fault {
 }
 
 /// Classifies the driver's error of an attempt to connect.
-pub(crate) fn connect_fault(error: &Error) -> ConnectFault {
+pub(crate) fn connect_fault(error: &Error) -> Class {
     if let Some(server) = error.as_db_error() {
         return connect_fault_of(server);
     }
@@ -178,37 +172,35 @@ pub(crate) fn connect_fault(error: &Error) -> ConnectFault {
         return match cause.kind() {
             // The driver's error for a server without the required session state; the
             // operating system's permission errors have a number.
-            ErrorKind::PermissionDenied if cause.raw_os_error().is_none() => ConnectFault::ReadOnly,
+            ErrorKind::PermissionDenied if cause.raw_os_error().is_none() => Class::ReadOnly,
             // tokio-util 0.7, Decoder::decode_eof: an end of file inside a message; it
             // has no kind of its own.
-            ErrorKind::Other if cause.to_string() == "bytes remaining on stream" => {
-                ConnectFault::Hangup
-            }
+            ErrorKind::Other if cause.to_string() == "bytes remaining on stream" => Class::Hangup,
             _ => io::connect_fault(cause),
         };
     }
     if error.is_closed() {
-        return ConnectFault::Hangup;
+        return Class::Hangup;
     }
     match error.to_string() {
-        text if text.starts_with("error performing TLS handshake") => ConnectFault::Tls,
-        text if text.starts_with("invalid con") => ConnectFault::Config,
-        text if text.starts_with("authentication error") => ConnectFault::Authentication,
-        _ => ConnectFault::Other,
+        text if text.starts_with("error performing TLS handshake") => Class::Tls,
+        text if text.starts_with("invalid con") => Class::Configuration,
+        text if text.starts_with("authentication error") => Class::Authentication,
+        _ => Class::Other,
     }
 }
 
-fn connect_fault_of(server: &DbError) -> ConnectFault {
+fn connect_fault_of(server: &DbError) -> Class {
     connect_by_code(server.code().code(), server.message())
 }
 
 /// Classifies an error message of the server, or of a pooler, to a new client.
-pub(crate) fn connect_by_code(code: &str, text: &str) -> ConnectFault {
+pub(crate) fn connect_by_code(code: &str, text: &str) -> Class {
     let is_away = AWAY_CODES.contains(&code) || AWAY_TEXTS.iter().any(|part| text.contains(part));
     match row(code, text) {
-        _ if is_away => ConnectFault::NoServer,
+        _ if is_away => Class::NoServer,
         Some(row) => row.2.when_connecting(),
-        None => ConnectFault::Other,
+        None => Class::Other,
     }
 }
 
@@ -254,7 +246,7 @@ mod tests {
                 "FATAL",
                 "08P01",
                 "server login has been failing, try again later (server_login_retry)",
-                Class::Unreachable,
+                Class::NoServer,
                 Broken,
                 NothingSent,
             ),
@@ -262,7 +254,7 @@ mod tests {
                 "FATAL",
                 "08006",
                 "odyssey: c1: failed to connect to remote server s2",
-                Class::Unreachable,
+                Class::NoServer,
                 Broken,
                 NothingSent,
             ),
@@ -270,7 +262,7 @@ mod tests {
                 "FATAL",
                 "08006",
                 "odyssey: c1: failed to get remote server connection",
-                Class::Unreachable,
+                Class::NoServer,
                 Broken,
                 NothingSent,
             ),
@@ -322,40 +314,36 @@ mod tests {
     #[test]
     fn each_code_of_a_refused_connect_has_its_class() {
         let table = [
-            ("28P01", "password authentication failed", ConnectFault::Authentication),
-            ("28000", "no pg_hba.conf entry", ConnectFault::Authentication),
-            ("3D000", "database does not exist", ConnectFault::UnknownDatabase),
-            ("53300", "sorry, too many clients already", ConnectFault::Saturated),
-            ("57P01", "terminating connection", ConnectFault::Starting),
-            ("57P02", "crash of another process", ConnectFault::Starting),
-            ("57P03", "the database system is starting up", ConnectFault::Starting),
-            ("08P01", "no more connections allowed (max_client_conn)", ConnectFault::Saturated),
-            ("08P01", "query_wait_timeout", ConnectFault::Saturated),
-            ("08P01", "server login has been failing, try again", ConnectFault::NoServer),
-            ("08P01", "server conn crashed?", ConnectFault::NoServer),
-            ("08P01", "pgbouncer cannot connect to server", ConnectFault::NoServer),
-            ("08P01", "client_login_timeout (server down)", ConnectFault::NoServer),
-            ("08P01", "server DNS lookup failed", ConnectFault::NoServer),
-            ("08P01", "bouncer config error", ConnectFault::Other),
-            ("08P01", "unsupported frontend protocol 4.0", ConnectFault::Other),
-            ("08000", "", ConnectFault::NoServer),
-            ("08001", "", ConnectFault::NoServer),
-            ("08003", "", ConnectFault::NoServer),
-            ("08004", "", ConnectFault::NoServer),
-            ("08006", "odyssey: c1: failed to connect to remote server", ConnectFault::NoServer),
-            (
-                "08006",
-                "odyssey: c1: failed to get remote server connection",
-                ConnectFault::NoServer,
-            ),
-            ("08007", "", ConnectFault::NoServer),
-            ("XX000", "all backend nodes are down, pgpool requires one", ConnectFault::NoServer),
-            ("XX000", "pgpool is not accepting any new connections", ConnectFault::NoServer),
-            ("58000", "failed to create a backend connection", ConnectFault::NoServer),
-            ("XX000", "failed to create a backend 0 connection", ConnectFault::NoServer),
-            ("XX000", "unable to connect to backend", ConnectFault::NoServer),
-            ("XX000", "could not open a relation", ConnectFault::Other),
-            ("55000", "database is not currently accepting connections", ConnectFault::Other),
+            ("28P01", "password authentication failed", Class::Authentication),
+            ("28000", "no pg_hba.conf entry", Class::Authentication),
+            ("3D000", "database does not exist", Class::UnknownDatabase),
+            ("53300", "sorry, too many clients already", Class::Saturated),
+            ("57P01", "terminating connection", Class::Starting),
+            ("57P02", "crash of another process", Class::Starting),
+            ("57P03", "the database system is starting up", Class::Starting),
+            ("08P01", "no more connections allowed (max_client_conn)", Class::Saturated),
+            ("08P01", "query_wait_timeout", Class::Saturated),
+            ("08P01", "server login has been failing, try again", Class::NoServer),
+            ("08P01", "server conn crashed?", Class::NoServer),
+            ("08P01", "pgbouncer cannot connect to server", Class::NoServer),
+            ("08P01", "client_login_timeout (server down)", Class::NoServer),
+            ("08P01", "server DNS lookup failed", Class::NoServer),
+            ("08P01", "bouncer config error", Class::Other),
+            ("08P01", "unsupported frontend protocol 4.0", Class::Other),
+            ("08000", "", Class::NoServer),
+            ("08001", "", Class::NoServer),
+            ("08003", "", Class::NoServer),
+            ("08004", "", Class::NoServer),
+            ("08006", "odyssey: c1: failed to connect to remote server", Class::NoServer),
+            ("08006", "odyssey: c1: failed to get remote server connection", Class::NoServer),
+            ("08007", "", Class::NoServer),
+            ("XX000", "all backend nodes are down, pgpool requires one", Class::NoServer),
+            ("XX000", "pgpool is not accepting any new connections", Class::NoServer),
+            ("58000", "failed to create a backend connection", Class::NoServer),
+            ("XX000", "failed to create a backend 0 connection", Class::NoServer),
+            ("XX000", "unable to connect to backend", Class::NoServer),
+            ("XX000", "could not open a relation", Class::Other),
+            ("55000", "database is not currently accepting connections", Class::Other),
         ];
         for (code, text, fault) in table {
             assert_eq!(connect_by_code(code, text), fault, "{code} {text}");

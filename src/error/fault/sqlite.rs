@@ -1,7 +1,6 @@
 //! What SQLite's errors mean: one table of result codes.
 
 use super::fault::{Fault, FaultClass as Class, RetrySafety, Usability};
-use crate::error::connect_error::ConnectFault;
 use rusqlite::{Error, ErrorCode, ffi};
 
 /// SQLite documentation, "Result and Error Codes"; any other code is an error of the
@@ -59,13 +58,13 @@ fn by_code(failure: &ffi::Error) -> Fault {
 }
 
 /// Classifies an error of opening the database.
-pub(crate) fn connect_fault(error: &Error) -> ConnectFault {
+pub(crate) fn connect_fault(error: &Error) -> Class {
     match error.sqlite_error_code() {
         // A file that is missing or not accessible: waiting does not help.
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::NotADatabase) => {
-            ConnectFault::Config
+            Class::Configuration
         }
-        _ => ConnectFault::Other,
+        _ => Class::Other,
     }
 }
 

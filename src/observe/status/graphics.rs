@@ -7,11 +7,11 @@ use std::time::Duration;
 
 /// Draws how full a pool is.
 pub(super) fn meter(out: &mut String, now: &Snapshot) {
-    let most = now.max_size.max(now.open + now.pending).max(1);
+    let most = now.levels.max_size.max(now.levels.open + now.levels.pending).max(1);
     let parts = [
-        ("use-bar", now.in_use, "in use"),
-        ("idle-bar", now.idle, "idle"),
-        ("pending-bar", now.pending, "pending"),
+        ("use-bar", now.levels.in_use, "in use"),
+        ("idle-bar", now.levels.idle, "idle"),
+        ("pending-bar", now.levels.pending, "pending"),
     ];
     let text = parts.map(|(_, count, name)| format!("{name} {count}")).join(", ");
     let _ = write!(

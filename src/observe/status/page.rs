@@ -57,19 +57,19 @@ fn state(report: &PoolReport) -> (&'static str, String) {
     let now = &report.snapshot;
     if let Some(outage) = report.outages.first().filter(|outage| outage.lasted.is_none()) {
         let down_for = HumanDuration(report.down_for().unwrap_or_default());
-        let state = if now.open == 0 { "down" } else { "degraded" };
+        let state = if now.levels.open == 0 { "down" } else { "degraded" };
         return (
             "down",
             format!("{state}: connecting has failed for {down_for}: {}", outage.error),
         );
     }
     if report.is_suspended {
-        return ("saturated", format!("suspended: {} waiting", now.waiting));
+        return ("saturated", format!("suspended: {} waiting", now.levels.waiting));
     }
-    if now.waiting > 0 {
+    if now.levels.waiting > 0 {
         let longest_wait = report.longest_wait.unwrap_or_default();
-        let full = if now.in_use >= now.max_size { "saturated: " } else { "" };
-        return ("saturated", format!("{full}{}", waiting_text(now.waiting, longest_wait)));
+        let full = if now.levels.in_use >= now.levels.max_size { "saturated: " } else { "" };
+        return ("saturated", format!("{full}{}", waiting_text(now.levels.waiting, longest_wait)));
     }
     ("serving", "serving".to_owned())
 }
@@ -78,12 +78,12 @@ fn levels(out: &mut String, report: &PoolReport) {
     let now = &report.snapshot;
     out.push_str("<dl>");
     let counts: [(&str, u64); 11] = [
-        ("max size", now.max_size.into()),
-        ("in use", now.in_use.into()),
-        ("idle", now.idle.into()),
-        ("pending", now.pending.into()),
-        ("closing", now.closing.into()),
-        ("waiting", now.waiting.into()),
+        ("max size", now.levels.max_size.into()),
+        ("in use", now.levels.in_use.into()),
+        ("idle", now.levels.idle.into()),
+        ("pending", now.levels.pending.into()),
+        ("closing", now.levels.closing.into()),
+        ("waiting", now.levels.waiting.into()),
         ("check-outs", now.checkouts),
         ("timeouts", now.timeouts),
         ("opened", now.opened),

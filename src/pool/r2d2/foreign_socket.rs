@@ -3,7 +3,7 @@
 use crate::driver::Attempt;
 use crate::driver::workarounds::new_tcp_socket::NewTcpSocket;
 use crate::driver::workarounds::new_unix_socket::{self, Watched};
-use crate::error::{BoxError, ConnectError, ConnectFault};
+use crate::error::{BoxError, ConnectError, FaultClass};
 use crate::sys::sockets::Descriptor;
 use r2d2::ManageConnection;
 use std::path::{Path, PathBuf};
@@ -22,12 +22,12 @@ pub(super) enum SocketSearch {
 }
 
 /// Why a connection could not be opened: the class, and the cause.
-pub(super) struct Failure(ConnectFault, BoxError);
+pub(super) struct Failure(FaultClass, BoxError);
 
 impl Failure {
     pub(super) fn into_connect(
         self,
-        error: impl FnOnce(ConnectFault, BoxError) -> ConnectError,
+        error: impl FnOnce(FaultClass, BoxError) -> ConnectError,
     ) -> ConnectError {
         error(self.0, self.1)
     }
@@ -80,15 +80,15 @@ where
         Watched::NoDescriptor(error) => Err(no_descriptor(error)),
         Watched::TimedOut => {
             let text = "another connect to the same unix socket took all the time";
-            Err(Failure(ConnectFault::TimedOut, text.into()))
+            Err(Failure(FaultClass::TimedOut, text.into()))
         }
     }
 }
 
 fn failed(error: impl Into<BoxError>) -> Failure {
-    Failure(ConnectFault::Other, error.into())
+    Failure(FaultClass::Other, error.into())
 }
 
 fn no_descriptor(error: std::io::Error) -> Failure {
-    Failure(ConnectFault::LocalResource, error.into())
+    Failure(FaultClass::LocalResource, error.into())
 }

@@ -6,7 +6,7 @@ use crate::connection::{
 };
 use crate::driver::Driver;
 use crate::engine::dial;
-use crate::error::{ConnectError, ConnectFault, Error, ErrorKind};
+use crate::error::{ConnectError, Error, ErrorKind, FaultClass};
 use crate::observe::{CloseReason, Snapshot};
 use crate::sys::catch_panic::{catch_panic, drop_catching};
 use crate::sys::clock::{self, Tick};
@@ -85,7 +85,7 @@ impl<D: Driver> Manager<D> {
         stalled::press_on();
         let Some(permit) = self.shared.permits().take_until(attempt.deadline()) else {
             let usage = self.shared.permits().usage();
-            let full = ConnectError::new(ConnectFault::LocalResource, self.shared.name());
+            let full = ConnectError::new(FaultClass::LocalResource, self.shared.name());
             let text = format!("all {} permits of this manager are in use", usage.limit);
             return Err(Error::connect(full.with_source(text)).in_pool(self.shared.name()));
         };
@@ -114,7 +114,7 @@ impl<D: Driver> r2d2::ManageConnection for Manager<D> {
     /// Opens a connection, within `connect_timeout`.
     fn connect(&self) -> Result<ManagedConnection<D>, Error> {
         let opened = catch_panic(|| self.open()).unwrap_or_else(|panicked| {
-            let error = ConnectError::new(ConnectFault::Panicked, self.shared.name());
+            let error = ConnectError::new(FaultClass::Panicked, self.shared.name());
             Err(Error::connect(error.with_source(panicked)).in_pool(self.shared.name()))
         })?;
         Ok(ManagedConnection { managed: Some(opened) })

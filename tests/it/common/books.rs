@@ -16,7 +16,7 @@ pub fn books<D: Driver + Scripted>(pool: &Pool<D>) {
     balanced(pool);
     check_out_all(pool);
     balanced(pool);
-    let (most, cap) = (pool.driver().script().server().most(), pool.snapshot().max_size);
+    let (most, cap) = (pool.driver().script().server().most(), pool.snapshot().levels.max_size);
     assert!(most <= cap as usize, "{most} connections at a time, of {cap}");
 }
 
@@ -26,7 +26,7 @@ pub fn closed_books<D: Driver + Scripted>(pool: &Pool<D>) {
     pool.driver().script().clear();
     balanced(pool);
     let end = pool.snapshot();
-    assert_eq!((end.open, end.opened), (0, end.closed()), "{end}");
+    assert_eq!((end.levels.open, end.opened), (0, end.closed()), "{end}");
 }
 
 /// Waits until the pool is at rest and its levels, its totals and the server's
@@ -43,10 +43,11 @@ fn balanced<D: Driver + Scripted>(pool: &Pool<D>) {
 }
 
 fn is_balanced(now: &Snapshot, live: usize) -> bool {
-    now.open == now.idle + now.in_use
-        && now.opened - now.closed() == u64::from(now.open)
-        && (now.closing, now.pending, now.waiting, now.abandoned) == (0, 0, 0, 0)
-        && live == now.open as usize
+    now.levels.open == now.levels.idle + now.levels.in_use
+        && now.opened - now.closed() == u64::from(now.levels.open)
+        && (now.levels.closing, now.levels.pending, now.levels.waiting, now.abandoned)
+            == (0, 0, 0, 0)
+        && live == now.levels.open as usize
         && now.connect_attempts == now.opened + now.connect_failures
 }
 
@@ -55,10 +56,10 @@ fn is_balanced(now: &Snapshot, live: usize) -> bool {
 fn check_out_all<D: Driver>(pool: &Pool<D>) {
     let mut held = Vec::new();
     // After saturation, the effective maximum still grows.
-    while pool.snapshot().in_use < pool.snapshot().max_size {
+    while pool.snapshot().levels.in_use < pool.snapshot().levels.max_size {
         held.push(one_more(pool));
     }
-    assert_eq!(pool.snapshot().open, pool.snapshot().in_use);
+    assert_eq!(pool.snapshot().levels.open, pool.snapshot().levels.in_use);
     drop(held);
 }
 

@@ -21,7 +21,7 @@ use poolwarden::driver::{
     SocketAccess, Unsolicited, Usage,
 };
 use poolwarden::observe::ServerMessage;
-use poolwarden::{BoxError, CloseReason, ConnectError, ConnectFault, Reset};
+use poolwarden::{BoxError, CloseReason, ConnectError, FaultClass, Reset};
 use socket2::Socket;
 use std::fmt;
 use std::io::{Read, Write};
@@ -100,9 +100,9 @@ impl Fake {
         if let Some(near) = &conn.near {
             if is_watched {
                 let copy = Descriptor::duplicate(near).expect("a descriptor is left");
-                attempt.watch(copy).map_err(|expired| failed(ConnectFault::TimedOut, expired))?;
+                attempt.watch(copy).map_err(|expired| failed(FaultClass::TimedOut, expired))?;
             }
-            conn.read_reply().map_err(|error| failed(ConnectFault::Hangup, error))?;
+            conn.read_reply().map_err(|error| failed(FaultClass::Hangup, error))?;
             if self.script.server().hangs_up() {
                 self.script.server().close(conn.number);
             }
@@ -122,7 +122,7 @@ impl Scripted for Fake {
     }
 }
 
-fn failed(fault: ConnectFault, cause: impl Into<BoxError>) -> ConnectError {
+fn failed(fault: FaultClass, cause: impl Into<BoxError>) -> ConnectError {
     ConnectError::new(fault, "fake:1").with_source(cause)
 }
 
@@ -187,7 +187,7 @@ impl Driver for Fake {
         match act {
             Act::Fault(fault) => return Err(failed(fault, "a scripted fault").with_code("F0000")),
             // A cause that callers wait for, so that its text is needed later.
-            Act::Unprintable => return Err(failed(ConnectFault::Starting, Unprintable)),
+            Act::Unprintable => return Err(failed(FaultClass::Starting, Unprintable)),
             act => {
                 attempt.enter(Phase::Handshaking);
                 let _ = act.play();

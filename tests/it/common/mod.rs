@@ -69,7 +69,7 @@ pub fn seed() -> u64 {
 /// Waits until this number of callers wait in a pool's queue.
 #[track_caller]
 pub fn until_waiting(pool: &Pool<Fake>, callers: u32) {
-    until!(pool, pool.snapshot().waiting == callers);
+    until!(pool, pool.snapshot().levels.waiting == callers);
 }
 
 /// Opens this number of connections and lets them idle; returns their numbers.

@@ -1,7 +1,7 @@
 //! An observer that records all events.
 
 use poolwarden::observe::{Closed, ConnectionInfo, Opened};
-use poolwarden::{CloseReason, ConnectError, ConnectFault, Observer};
+use poolwarden::{CloseReason, ConnectError, FaultClass, Observer};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Recorded {
     Opened { connection: u64, took: Duration },
-    Failed(ConnectFault),
+    Failed(FaultClass),
     Closed { connection: u64, reason: CloseReason, code: String, age: Duration, idle: Duration },
     TimedOut(Duration),
     HeldTooLong { connection: u64, status: String },
@@ -55,7 +55,7 @@ impl Observer for Recorder {
     }
 
     fn connect_failed(&self, pool: &str, error: &ConnectError) {
-        self.record(pool, Recorded::Failed(error.fault()));
+        self.record(pool, Recorded::Failed(error.class()));
     }
 
     fn closed(&self, event: &Closed<'_>) {

@@ -37,7 +37,6 @@ const ROOT: &[&str] = &[
     "Result",
     "BoxError",
     "ConnectError",
-    "ConnectFault",
     "Fault",
     "FaultClass",
     "RetrySafety",

@@ -148,7 +148,7 @@ fn a_connect_to_a_stopping_server_is_classified_as_not_sent() {
     drop(held);
     assert!(server.wait_stopped(Duration::from_secs(10)));
     let down = refusal(&url);
-    means(down.fault(), FaultClass::Unreachable, Usability::Broken, RetrySafety::NothingSent);
+    means(down.fault(), FaultClass::Refused, Usability::Broken, RetrySafety::NothingSent);
 }
 
 #[test]

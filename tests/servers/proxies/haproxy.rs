@@ -3,7 +3,7 @@
 use super::{SOON, assert_all_places, unnoticed};
 use crate::dead_connections::{IDLE, trial};
 use crate::variant::{My, Ours, Pg, Subject, Variant, run_threads};
-use poolwarden::{CloseReason, ConnectFault, ErrorKind, Pool};
+use poolwarden::{CloseReason, ErrorKind, FaultClass, Pool};
 use std::time::{Duration, Instant};
 use support::haproxy::Haproxy;
 use support::wait::eventually;
@@ -136,7 +136,7 @@ fn closed_by_proxy<F: Variant>(variant: &F) -> Ours<F> {
     assert!(began.elapsed() < Duration::from_secs(5), "after {:?}: {error}", began.elapsed());
     assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
     let cause = error.connect_error().expect("a failed connect");
-    assert_eq!(cause.fault(), ConnectFault::Hangup, "{cause:?}");
+    assert_eq!(cause.class(), FaultClass::Hangup, "{cause:?}");
     for part in ["peer closed the connection unexpectedly", "(during the handshake"] {
         assert!(error.to_string().contains(part), "{error}");
     }
@@ -158,8 +158,8 @@ fn not_noticed<F: Variant>(server: u16, via: impl Fn(u16) -> F, _: Sessions<'_>)
     let ours = unnoticed(&variant, "soft stop", || haproxy.stop_softly());
     let refused =
         Pool::builder().build(variant.driver()).map(drop).expect_err("it listens no more");
-    let fault = refused.connect_error().map(|cause| cause.fault());
-    assert_eq!(fault, Some(ConnectFault::Refused), "{refused}");
+    let fault = refused.connect_error().map(|cause| cause.class());
+    assert_eq!(fault, Some(FaultClass::Refused), "{refused}");
     drop(ours);
     assert!(haproxy.wait_stopped(SOON));
 }

@@ -63,13 +63,15 @@ fn unnoticed<F: Variant>(variant: &F, what: &str, event: impl FnOnce()) -> Ours<
 /// Asserts that no connection is in use or being opened, and that all permits can be
 /// taken at the same time.
 fn assert_all_places<D: Driver>(pool: &Pool<D>) {
-    let all = || (0..pool.snapshot().max_size).map(|_| pool.get()).collect::<Result<Vec<_>, _>>();
+    let all =
+        || (0..pool.snapshot().levels.max_size).map(|_| pool.get()).collect::<Result<Vec<_>, _>>();
     let all = all().unwrap_or_else(|error| panic!("a permit is lost: {error}"));
-    assert_eq!(pool.snapshot().in_use as usize, all.len());
+    assert_eq!(pool.snapshot().levels.in_use as usize, all.len());
     drop(all);
     let balanced = eventually(SOON, || {
         let books = pool.snapshot();
-        books.open == books.idle && (books.pending, books.closing, books.waiting) == (0, 0, 0)
+        books.levels.open == books.levels.idle
+            && (books.levels.pending, books.levels.closing, books.levels.waiting) == (0, 0, 0)
     });
     assert!(balanced, "{}", pool.snapshot());
 }

@@ -2,7 +2,7 @@
 
 use super::{SOON, assert_all_places};
 use crate::variant::{Pg, Variant};
-use poolwarden::{ConnectFault, ErrorKind, FaultClass, Pool, Postgres, RetryPolicy, RetrySafety};
+use poolwarden::{ErrorKind, FaultClass, Pool, Postgres, RetryPolicy, RetrySafety};
 use std::thread;
 use std::time::Duration;
 use support::odyssey::Odyssey;
@@ -25,12 +25,12 @@ fn a_server_that_is_away_behind_odyssey_is_reported_as_away_and_work_waits_for_i
     let error = pool.execute(insert, &[&1]).expect_err("the server is down");
     assert_eq!(error.kind(), ErrorKind::Driver, "{error}\n{}", odyssey.log_text());
     let fault = error.fault();
-    assert_eq!(fault.class(), FaultClass::Unreachable, "{error}");
+    assert_eq!(fault.class(), FaultClass::NoServer, "{error}");
     assert_eq!(fault.retry_safety(), RetrySafety::NothingSent, "{error}");
     let fresh = Pool::builder().build_lazy(driver(&odyssey, &server)).expect("options agree");
     let error = fresh.get().map(drop).expect_err("the server is down");
     let cause = error.connect_error().unwrap_or_else(|| panic!("no cause in: {error}"));
-    assert_eq!((cause.fault(), cause.code()), (ConnectFault::NoServer, Some("08006")), "{error}");
+    assert_eq!((cause.class(), cause.code()), (FaultClass::NoServer, Some("08006")), "{error}");
     let policy = RetryPolicy::script(Duration::from_secs(60));
     let script = || pool.run(policy, |client, _| Ok(client.execute(insert, &[&2])?));
     thread::scope(|scope| {

@@ -3,7 +3,7 @@
 use super::{SOON, Simple, assert_all_places, unnoticed};
 use crate::dead_connections::trial;
 use crate::variant::{Ours, Pg, Subject, Variant, run_threads};
-use poolwarden::{CloseReason, ConnectFault, ErrorKind, Pool, Validation};
+use poolwarden::{CloseReason, ErrorKind, FaultClass, Pool, Validation};
 use std::error::Error as _;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -246,7 +246,7 @@ fn a_caller_waits_for_a_saturated_pgbouncer_as_for_a_saturated_server() {
     let error = other.get_timeout(Duration::from_millis(500)).map(drop).expect_err("it is full");
     assert_eq!(error.kind(), ErrorKind::CheckoutTimeout, "{error}");
     let cause = error.connect_error().unwrap_or_else(|| panic!("no refusal in: {error}"));
-    assert_eq!((cause.fault(), cause.code()), (ConnectFault::Saturated, Some("08P01")));
+    assert_eq!((cause.class(), cause.code()), (FaultClass::Saturated, Some("08P01")));
     assert!(error.to_string().contains("max_client_conn"), "{error}");
     drop(taken);
 }
@@ -306,7 +306,7 @@ fn a_server_that_is_down_behind_pgbouncer_is_reported_and_its_recovery_is_notice
     let error = fresh.get().map(drop).expect_err("it is down");
     assert!(began.elapsed() < Duration::from_secs(5), "after {:?}", began.elapsed());
     let cause = error.connect_error().unwrap_or_else(|| panic!("no cause in: {error}"));
-    assert_eq!((cause.fault(), cause.code()), (ConnectFault::NoServer, Some("08P01")), "{cause:?}");
+    assert_eq!((cause.class(), cause.code()), (FaultClass::NoServer, Some("08P01")), "{cause:?}");
     let text = support::error_text::chain(&error);
     assert!(text.contains("cannot reach its server") && text.contains("login has been"), "{text}");
     server.start_again();

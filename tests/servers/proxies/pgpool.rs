@@ -4,7 +4,7 @@ use super::{SOON, assert_all_places};
 use crate::dead_connections::IDLE;
 use crate::patience::patient_web;
 use crate::variant::{Ours, Pg, Variant, fill, run_threads};
-use poolwarden::{ConnectFault, ErrorKind, FaultClass, Pool, Postgres, RetryPolicy, RetrySafety};
+use poolwarden::{ErrorKind, FaultClass, Pool, Postgres, RetryPolicy, RetrySafety};
 use std::error::Error as _;
 use std::thread;
 use std::time::Duration;
@@ -47,14 +47,14 @@ fn a_server_that_is_away_behind_pgpool_is_reported_as_away() {
             let error = pool.get().map(drop).expect_err("the server is down");
             let cause = error.connect_error().expect("a failed connect");
             // While it restarts its processes, a client is closed without a message, or waits.
-            if matches!(cause.fault(), ConnectFault::Hangup | ConnectFault::TimedOut) {
+            if matches!(cause.class(), FaultClass::Hangup | FaultClass::TimedOut) {
                 return false;
             }
             assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
-            assert_eq!(cause.fault(), ConnectFault::NoServer, "{error}");
+            assert_eq!(cause.class(), FaultClass::NoServer, "{error}");
             codes.push(cause.code().map(str::to_owned));
             let fault = error.fault();
-            assert_eq!(fault.class(), FaultClass::Unreachable, "{error}");
+            assert_eq!(fault.class(), FaultClass::NoServer, "{error}");
             assert_eq!(fault.retry_safety(), RetrySafety::NothingSent, "{error}");
             failover == "off" || error.to_string().contains("all backend nodes are down")
         };
@@ -75,7 +75,8 @@ fn work_outlasts_a_restart_of_the_server_behind_pgpool_and_is_done_once() {
         pool.transaction_with(policy, |tx, _| Ok(tx.execute("insert into t values (1)", &[])?))
     };
     let error = insert(patient_web()).expect_err("the server is down");
-    assert_eq!(error.fault().class(), FaultClass::Unreachable, "{error}");
+    let class = error.fault().class();
+    assert!(class.is_unreachable() || class == FaultClass::TimedOut, "{class:?}, {error}");
     let short = insert(RetryPolicy::script(Duration::from_secs(3)));
     let error = short.expect_err("the server is still down");
     assert_eq!(error.kind(), ErrorKind::RetriesExhausted, "{error}");

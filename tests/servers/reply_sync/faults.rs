@@ -96,7 +96,7 @@ fn clear_faults(proxy: &Proxy, slow: &mut Vec<usize>) {
 fn stray<F: NonceVariant>(round_state: &Round<'_, F>, proxy: &Proxy, random: &mut Rng) {
     let _no_work = round_state.work.write();
     // A connection in its log-in could not detect the reply.
-    if !eventually(LONGEST, || round_state.pool.snapshot().pending == 0) {
+    if !eventually(LONGEST, || round_state.pool.snapshot().levels.pending == 0) {
         return;
     }
     for _ in 0..random.usize(1..4) {

@@ -225,10 +225,9 @@ fn the_script_policy_retries_through_a_restart_and_the_web_policy_fails_early() 
         })
     };
     let error: Error = insert(patient_web()).expect_err("the server is down");
-    assert_eq!(
-        (error.kind(), error.fault().class()),
-        (ErrorKind::Connect, FaultClass::Unreachable)
-    );
+    let class = error.fault().class();
+    assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+    assert!(matches!(class, FaultClass::Refused | FaultClass::TimedOut), "{class:?}, {error}");
     thread::scope(|scope| {
         let script = scope.spawn(|| insert(RetryPolicy::script(Duration::from_secs(60))));
         thread::sleep(Duration::from_millis(700));

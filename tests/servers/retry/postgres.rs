@@ -4,8 +4,7 @@ use crate::patience::patient_web;
 use crate::variant::{Pg, Variant, shared_pg};
 use ::postgres::IsolationLevel;
 use poolwarden::{
-    ConnectFault, Error, ErrorKind, FaultClass, Pool, Postgres, RetryPolicy, RetrySafety,
-    Usability, Validation,
+    Error, ErrorKind, FaultClass, Pool, Postgres, RetryPolicy, RetrySafety, Usability, Validation,
 };
 use std::cell::Cell;
 use std::error::Error as _;
@@ -272,10 +271,11 @@ fn the_script_policy_retries_through_a_restart_and_the_web_policy_fails_early() 
     let began = Instant::now();
     let (refused, _) = insert(patient_web());
     let error = refused.expect_err("the server is down");
-    assert_eq!(
-        (error.kind(), error.fault().class()),
-        (ErrorKind::Connect, FaultClass::Unreachable),
-        "{error}: {}",
+    let class = error.fault().class();
+    assert!(
+        error.kind() == ErrorKind::Connect
+            && matches!(class, FaultClass::Refused | FaultClass::TimedOut),
+        "{class:?}, {error}: {}",
         pool.snapshot()
     );
     assert!(began.elapsed() < Duration::from_secs(10), "after {:?}", began.elapsed());
@@ -286,7 +286,7 @@ fn the_script_policy_retries_through_a_restart_and_the_web_policy_fails_early() 
     let last = error.source().and_then(|source| source.downcast_ref::<Error>());
     // Its last attempt may have had no time left for a dial of its own.
     let cause = last.and_then(Error::connect_error).expect("the last error");
-    assert_eq!(cause.fault(), ConnectFault::Refused, "{error}");
+    assert_eq!(cause.class(), FaultClass::Refused, "{error}");
     thread::scope(|scope| {
         let script = scope.spawn(|| insert(RetryPolicy::script(Duration::from_secs(60))).0);
         thread::sleep(Duration::from_millis(700));

@@ -8,7 +8,7 @@ use native_tls::{Identity, TlsAcceptor, TlsStream};
 use poolwarden::config::{ChannelBinding, SslNegotiation};
 use poolwarden::driver::Phase;
 use poolwarden::observe::Encryption;
-use poolwarden::{CloseReason, ConnectFault, ErrorKind, Pool, SslMode, Tls};
+use poolwarden::{CloseReason, ErrorKind, FaultClass, Pool, SslMode, Tls};
 use std::fs;
 use std::io::{self, ErrorKind as IoKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -62,7 +62,7 @@ fn an_error_in_answer_to_the_tls_request_is_reported_without_its_unauthenticated
     for mode in [SslMode::Prefer, SslMode::Require] {
         let before = failing.accepted();
         let (fault, text) = fault_of(&at(&failing).with_tls(Tls::new(mode)));
-        assert_eq!(fault, ConnectFault::Other, "{text}");
+        assert_eq!(fault, FaultClass::Other, "{text}");
         assert!(text.contains("answered the TLS request with an error"), "{text}");
         assert!(!text.contains("trust me"), "{text}");
         assert_eq!(failing.accepted() - before, 1, "{mode}");
@@ -85,13 +85,13 @@ fn scram_is_bound_to_its_tls_channel() {
     assert_eq!(outcome(&Pg::new(url.clone()).with_tls(unbound)), Ok(Encryption::Verified));
     // Without a password there is no channel binding.
     let (fault, text) = fault_of(&tls_pg_as("postgres").with_tls(bound));
-    assert_eq!(fault, ConnectFault::Authentication, "{text}");
+    assert_eq!(fault, FaultClass::Authentication, "{text}");
     // With a TLS proxy in between, the binding fails, whatever is verified.
     let between = tls_proxy(tls_pg().port(), &[]);
     let url = url.replace(&tls_pg().port().to_string(), &between.port().to_string());
     let direct = Tls::new(SslMode::Prefer).channel_binding(ChannelBinding::Require);
     let (fault, text) = fault_of(&Pg::new(url).with_tls(direct));
-    assert!(matches!(fault, ConnectFault::Authentication | ConnectFault::Tls), "{text}");
+    assert!(matches!(fault, FaultClass::Authentication | FaultClass::Tls), "{text}");
 }
 
 fn acceptor(protocols: &[&str]) -> TlsAcceptor {
@@ -157,12 +157,12 @@ fn direct_tls_needs_a_server_that_agrees_on_the_protocol() {
     assert_eq!(pool.snapshot().encryption, Some(Encryption::Verified));
     let other = tls_proxy(tls_pg().port(), &[]);
     let (fault, text) = fault_of(&Pg::new(url(other.port())).with_tls(direct.clone()));
-    assert_eq!(fault, ConnectFault::Tls, "{text}");
+    assert_eq!(fault, FaultClass::Tls, "{text}");
     assert!(text.contains("ALPN"), "{text}");
     // Before version 17 the server reads the first byte of TLS as an invalid message.
     let alone = outcome(&Pg::new(url(tls_pg().port())).with_tls(direct));
     let expected = if support::postgres::version() < 17 {
-        Err(ConnectFault::Tls)
+        Err(FaultClass::Tls)
     } else {
         Ok(Encryption::Verified)
     };

@@ -4,7 +4,7 @@
 use super::{available, fault_of, full, outcome, tls_my_as, tls_pg, tls_pg_as};
 use poolwarden::config::ClientIdentity;
 use poolwarden::observe::Encryption;
-use poolwarden::{ConnectFault, MySql, Postgres, SslMode, Tls};
+use poolwarden::{FaultClass, MySql, Postgres, SslMode, Tls};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,14 +31,11 @@ fn postgres_accepts_a_client_certificate_in_pem_and_in_pkcs12() {
         assert_eq!(outcome(&variant), verified);
     }
     let (fault, text) = fault_of(&tls_pg_as(USER).with_tls(full()));
-    assert_eq!(fault, ConnectFault::Authentication, "{text}");
+    assert_eq!(fault, FaultClass::Authentication, "{text}");
     let untrusted = full().identity(pem("untrusted-client.pem", "untrusted-client.key"));
     let (fault, text) = fault_of(&tls_pg_as(USER).with_tls(untrusted));
     // With TLS 1.3 the server refuses the certificate after the client's handshake.
-    assert!(
-        matches!(fault, ConnectFault::Tls | ConnectFault::Hangup | ConnectFault::Other),
-        "{text}"
-    );
+    assert!(matches!(fault, FaultClass::Tls | FaultClass::Hangup | FaultClass::Other), "{text}");
 }
 
 #[test]
@@ -49,7 +46,7 @@ fn mariadb_accepts_a_client_certificate_in_pkcs12() {
     let on = |tls: Tls| tls_my_as(USER).with_tls(tls);
     assert_eq!(outcome(&on(full().identity(archive(PASSPHRASE)))), Ok(Encryption::Verified));
     let (fault, text) = fault_of(&on(full()));
-    assert_eq!(fault, ConnectFault::Authentication, "{text}");
+    assert_eq!(fault, FaultClass::Authentication, "{text}");
 }
 
 #[test]
@@ -130,7 +127,7 @@ fn replaced_tls_files_are_reloaded_and_broken_ones_leave_the_old_ones_in_use() {
     let pool =
         pool.build_lazy(driver.with_tls(tls).expect("it is a certificate")).expect("options");
     let refused = pool.get().map(drop).expect_err("another authority");
-    assert_eq!(refused.connect_error().expect("a dial").fault(), ConnectFault::Tls);
+    assert_eq!(refused.connect_error().expect("a dial").class(), FaultClass::Tls);
     put("authority.pem", &root);
     // Attempts are spaced: in between, the pool reports the last failure.
     let again = eventually(Duration::from_secs(5), || pool.get().is_ok());

@@ -3,7 +3,7 @@
 use super::{ReportsTls, available, full, outcome};
 use crate::variant::{My, Pg};
 use poolwarden::observe::Encryption;
-use poolwarden::{ConnectFault, SslMode, Tls};
+use poolwarden::{FaultClass, SslMode, Tls};
 use support::certificates::{self, Certificate};
 use support::{mariadb, postgres as pg};
 
@@ -59,7 +59,7 @@ fn column<F: ReportsTls>(
         let found = outcome(&on(tls));
         let as_expected = match &found {
             Ok(encryption) => cells[place] == Some(*encryption),
-            Err((fault, _)) => cells[place].is_none() && *fault == ConnectFault::Tls,
+            Err((fault, _)) => cells[place].is_none() && *fault == FaultClass::Tls,
         };
         if !as_expected {
             let root = if *rooted { " with a root certificate" } else { "" };

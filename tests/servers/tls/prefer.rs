@@ -3,7 +3,7 @@
 use super::{available, fault_of, outcome, relay, tls_my, tls_my_as, tls_pg};
 use crate::variant::{My, Pg, Variant};
 use poolwarden::observe::Encryption;
-use poolwarden::{ConnectFault, Pool, SslMode, Tls};
+use poolwarden::{FaultClass, Pool, SslMode, Tls};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use support::proxy::Proxy;
@@ -37,7 +37,7 @@ fn prefer_dials_twice_once_if_postgres_accepts_the_role_only_in_plaintext() {
     assert_eq!(dials(&variant, &proxy), [2, 1, 1]);
     assert_eq!(outcome(&variant), Ok(Encryption::Plain));
     let require = Pg::new(tls_pg().url("no_tls", "postgres")).with_tls(Tls::new(SslMode::Require));
-    assert_eq!(fault_of(&require).0, ConnectFault::Authentication);
+    assert_eq!(fault_of(&require).0, FaultClass::Authentication);
 }
 
 #[test]
@@ -48,10 +48,10 @@ fn a_role_that_requires_tls_gets_it_by_default_and_is_refused_without() {
     let url = tls_pg().url("must_tls", "postgres");
     assert_eq!(outcome(&Pg::new(url.clone())), Ok(Encryption::Unverified));
     let plain = Pg::new(url).with_tls(Tls::new(SslMode::Disable));
-    assert_eq!(fault_of(&plain).0, ConnectFault::Authentication);
+    assert_eq!(fault_of(&plain).0, FaultClass::Authentication);
     assert_eq!(outcome(&tls_my_as("must_tls")), Ok(Encryption::Unverified));
     let plain = tls_my_as("must_tls").with_tls(Tls::new(SslMode::Disable));
-    assert_eq!(fault_of(&plain).0, ConnectFault::Authentication);
+    assert_eq!(fault_of(&plain).0, FaultClass::Authentication);
 }
 
 #[test]
@@ -62,12 +62,12 @@ fn a_wrong_password_is_not_sent_again_in_plaintext() {
     let proxy = Proxy::to_port(tls_pg().port());
     let url = format!("postgres://scram:wrong@127.0.0.1:{}/postgres", proxy.port());
     let (fault, text) = fault_of(&Pg::new(url).with_tls(prefer()));
-    assert_eq!(fault, ConnectFault::Authentication);
+    assert_eq!(fault, FaultClass::Authentication);
     assert!(text.contains("28P01"), "{text}");
     assert_eq!(proxy.accepted(), 1);
     let proxy = Proxy::to_port(tls_my().port());
     let url = format!("mysql://app:wrong@127.0.0.1:{}/", proxy.port());
-    assert_eq!(fault_of(&My::new(url).with_tls(prefer())).0, ConnectFault::Authentication);
+    assert_eq!(fault_of(&My::new(url).with_tls(prefer())).0, FaultClass::Authentication);
     // A first log-in that is denied is repeated once, encrypted as well.
     assert_eq!(proxy.accepted(), 2);
 }
@@ -107,10 +107,10 @@ fn after_a_broken_handshake_prefer_connects_in_plaintext_and_stricter_modes_fail
     let url = tls_pg().url_via(relay.port(), "postgres", "postgres");
     let at = |mode| Pg::new(url.clone()).with_tls(Tls::new(mode));
     assert_eq!(outcome(&at(SslMode::Prefer)), Ok(Encryption::Plain));
-    assert_eq!(fault_of(&at(SslMode::Require)).0, ConnectFault::Tls);
+    assert_eq!(fault_of(&at(SslMode::Require)).0, FaultClass::Tls);
     // The server accepts this role with TLS only: the error is the TLS failure.
     let must = Pg::new(tls_pg().url_via(relay.port(), "must_tls", "postgres"));
-    assert_eq!(fault_of(&must).0, ConnectFault::Tls);
+    assert_eq!(fault_of(&must).0, FaultClass::Tls);
 }
 
 /// Forwards MariaDB's greeting, and breaks the first client's TLS handshake.
@@ -143,5 +143,5 @@ fn after_a_broken_mysql_handshake_prefer_connects_in_plaintext_and_stricter_mode
         found.map_err(|(fault, _)| fault)
     };
     assert_eq!(at(SslMode::Prefer), Ok(Encryption::Plain));
-    assert_eq!(at(SslMode::Require), Err(ConnectFault::Tls));
+    assert_eq!(at(SslMode::Require), Err(FaultClass::Tls));
 }

@@ -4,7 +4,7 @@
 use super::{available, outcome, tls_my, tls_pg};
 use crate::variant::{My, Pg};
 use poolwarden::observe::Encryption;
-use poolwarden::{ConnectFault, SslMode, Tls};
+use poolwarden::{FaultClass, SslMode, Tls};
 use std::env;
 use std::process::Command;
 use support::certificates;
@@ -25,7 +25,7 @@ fn inner_process_whose_system_trusts_our_authority() {
     for mode in [SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull] {
         let named = Tls::new(mode).root_certificate(&untrusted);
         let found = outcome(&pg.clone().with_tls(named)).map_err(|(fault, _)| fault);
-        assert_eq!(found, Err(ConnectFault::Tls), "{mode}");
+        assert_eq!(found, Err(FaultClass::Tls), "{mode}");
     }
     let named = Tls::new(SslMode::VerifyCa).root_certificate(&untrusted);
     assert_eq!(outcome(&my.with_tls(named)), Ok(Encryption::Unverified));

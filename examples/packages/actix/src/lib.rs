@@ -136,7 +136,7 @@ pub fn start(listener: TcpListener, pool: Pool<Postgres>) -> std::io::Result<dev
 pub async fn finish(server: dev::Server, pool: Pool<Postgres>) -> std::io::Result<()> {
     server.await?;
     let left = web::block(move || pool.close(DRAIN)).await.map_err(std::io::Error::other)?;
-    if left.open > 0 {
+    if left.levels.open > 0 {
         eprintln!("closed with connections in use: {left}");
     }
     Ok(())

@@ -87,7 +87,7 @@ async fn a_saturated_pool_is_503_with_retry_after() {
     // Takes the only place in the queue, so that the next request is answered immediately.
     let waiting = pool.clone();
     let waiting = actix_web::rt::spawn(async move { get(&waiting, "/orders").await.status() });
-    while pool.snapshot().waiting == 0 {
+    while pool.snapshot().levels.waiting == 0 {
         actix_web::rt::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(asks_to_retry(&get(&pool, "/orders").await));
@@ -185,7 +185,7 @@ async fn a_shutdown_finishes_what_is_under_way_and_drains_the_pool() {
     let guard = hold(&pool).await;
     // Waits for the connection that the guard holds.
     let client = actix_web::rt::task::spawn_blocking(move || request(address, "/orders"));
-    while pool.snapshot().waiting == 0 {
+    while pool.snapshot().levels.waiting == 0 {
         actix_web::rt::time::sleep(Duration::from_millis(5)).await;
     }
     let stopping = actix_web::rt::spawn(handle.stop(true));
@@ -194,5 +194,5 @@ async fn a_shutdown_finishes_what_is_under_way_and_drains_the_pool() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("tea\nbread"), "{answer}");
     stopping.await.expect("no panic");
     program.await.expect("no panic").expect("it ended");
-    assert_eq!((pool.snapshot().open, pool.get().is_err()), (0, true));
+    assert_eq!((pool.snapshot().levels.open, pool.get().is_err()), (0, true));
 }

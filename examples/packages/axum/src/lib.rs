@@ -106,7 +106,7 @@ pub async fn run(
 ) -> std::io::Result<()> {
     serve(listener, router(pool.clone())).with_graceful_shutdown(stop).await?;
     let left = spawn_blocking(move || pool.close(DRAIN)).await.map_err(std::io::Error::other)?;
-    if left.open > 0 {
+    if left.levels.open > 0 {
         eprintln!("closed with connections in use: {left}");
     }
     Ok(())

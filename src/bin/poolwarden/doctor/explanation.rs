@@ -1,6 +1,6 @@
 //! What to check when the server cannot be examined.
 
-use poolwarden::{ConnectFault, Error};
+use poolwarden::{Error, FaultClass};
 use std::error::Error as _;
 
 /// Returns one paragraph: what failed, with every cause, and what to check.
@@ -17,41 +17,41 @@ pub(super) fn explain(error: &Error) -> String {
     let check = error
         .connect_error()
         .map_or("the URL: postgres://user:password@host:port/database or mysql://…", |error| {
-            what_to_check(error.fault())
+            what_to_check(error.class())
         });
     format!("The server cannot be examined: {text}.\nCheck {check}.")
 }
 
-fn what_to_check(fault: ConnectFault) -> &'static str {
+fn what_to_check(fault: FaultClass) -> &'static str {
     match fault {
-        ConnectFault::Refused | ConnectFault::SelfConnected => {
+        FaultClass::Refused | FaultClass::SelfConnected => {
             "that the server runs, that host and port are right, and that it listens on that \
              address (listen_addresses in PostgreSQL, bind-address in MySQL)"
         }
-        ConnectFault::UnknownHost => "the spelling of the host's name, and this computer's DNS",
-        ConnectFault::Unreachable => "the host's address, and the route and the firewall to it",
-        ConnectFault::TimedOut => {
+        FaultClass::UnknownHost => "the spelling of the host's name, and this computer's DNS",
+        FaultClass::Unreachable => "the host's address, and the route and the firewall to it",
+        FaultClass::TimedOut => {
             "the host's address and the firewall on the way if it stopped at connecting; the \
              server's own health if it stopped in the handshake"
         }
-        ConnectFault::Hangup => {
+        FaultClass::Hangup => {
             "that a database listens on that port, and, if it is a proxy, that a server is up \
              behind it"
         }
-        ConnectFault::Authentication => {
+        FaultClass::Authentication => {
             "user and password, and whether this user may use this database and come from here \
              (pg_hba.conf in PostgreSQL, grants and the account's host part in MySQL)"
         }
-        ConnectFault::UnknownDatabase => "the database's name, the last part of the URL",
-        ConnectFault::Tls => "whether the server requires or supports TLS",
-        ConnectFault::Starting => {
+        FaultClass::UnknownDatabase => "the database's name, the last part of the URL",
+        FaultClass::Tls => "whether the server requires or supports TLS",
+        FaultClass::Starting => {
             "the server's log and retry in a moment: the server is starting or stopping"
         }
-        ConnectFault::Saturated => {
+        FaultClass::Saturated => {
             "which clients hold the connections; an administrator can still log in, on a reserved \
              connection: the limit of the server, the role or the database is reached"
         }
-        ConnectFault::LocalResource => "this computer's limits on open files and ports",
+        FaultClass::LocalResource => "this computer's limits on open files and ports",
         _ => "the driver's message above",
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct Load<D: Server> {
 impl<D: Server> Load<D> {
     pub(super) fn start(pool: &Pool<D>, control: Pool<D>, activity: &Arc<Activity>) -> Load<D> {
         let stopped = Arc::new(AtomicBool::new(false));
-        let count = (pool.snapshot().max_size * CLIENTS_FOR_TWO).div_ceil(2);
+        let count = (pool.snapshot().levels.max_size * CLIENTS_FOR_TWO).div_ceil(2);
         let clients = (1..=count).filter_map(|number| {
             let (pool, activity) = (pool.clone(), Arc::clone(activity));
             let stopped = Arc::clone(&stopped);
@@ -68,7 +68,7 @@ impl<D: Server> Load<D> {
     /// Holds every connection for a few seconds.
     pub(super) fn exhaust(&self) {
         self.activity.event("taking all connections");
-        for _ in 0..self.pool.snapshot().max_size {
+        for _ in 0..self.pool.snapshot().levels.max_size {
             self.hold("taker", EXHAUSTED);
         }
     }

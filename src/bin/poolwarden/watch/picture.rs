@@ -37,17 +37,18 @@ impl Picture {
     /// Returns the lines; `keys` is the last one.
     pub(super) fn lines(&self, keys: &str) -> Vec<String> {
         let books = &self.books;
+        let levels = books.levels;
         let mut lines = vec![
             format!("poolwarden watch: {}", books.name),
             format!(
                 "max size {}   open {}   in use {}   idle {}   pending {}   closing {}   waiting {}",
-                books.max_size,
-                books.open,
-                books.in_use,
-                books.idle,
-                books.pending,
-                books.closing,
-                books.waiting
+                levels.max_size,
+                levels.open,
+                levels.in_use,
+                levels.idle,
+                levels.pending,
+                levels.closing,
+                levels.waiting
             ),
             format!(
                 "check-outs {}   timeouts {}   peeks {}   pings {}   opened {}   closed {}",

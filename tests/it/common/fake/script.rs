@@ -2,7 +2,7 @@
 
 use super::server::Server;
 use crate::common::gate::Gate;
-use poolwarden::{BoxError, ConnectFault};
+use poolwarden::{BoxError, FaultClass};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -37,7 +37,7 @@ pub enum At {
 pub enum Act {
     Pass,
     /// An error; with this fault if it is a connect.
-    Fault(ConnectFault),
+    Fault(FaultClass),
     /// An error whose text panics.
     Unprintable,
     Panic,

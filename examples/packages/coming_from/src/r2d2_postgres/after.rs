@@ -41,5 +41,5 @@ pub fn in_transaction(pool: &Pool) -> Result<i32, Failure> {
 }
 
 pub fn in_use(pool: &Pool) -> u32 {
-    pool.snapshot().in_use
+    pool.snapshot().levels.in_use
 }
