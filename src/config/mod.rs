@@ -6,6 +6,7 @@
 //! access the process.
 
 mod defaults;
+mod fleet_cap;
 pub(crate) mod isolation_level;
 pub(crate) mod options;
 mod pool_config;
@@ -24,6 +25,7 @@ pub(crate) mod tls;
 pub(crate) mod validation;
 
 pub use defaults::*;
+pub use fleet_cap::FleetCap;
 pub(crate) use isolation_level::IsolationLevel;
 pub(crate) use options::PoolOptions;
 pub(crate) use pool_config::Config;

@@ -1,5 +1,6 @@
 //! The options that have a plain value, each set or unset.
 
+use super::fleet_cap::FleetCap;
 use super::isolation_level::IsolationLevel;
 use super::pool_config::Config;
 use super::reset::Reset;
@@ -144,6 +145,8 @@ options! {
     close_grace: Duration,
     /// How the effective max size is computed: `fixed:20`, `share:0.25` or `instances:4`.
     size_policy: SizePolicy,
+    /// The cap on the connections of several processes: `orders:30`.
+    fleet_cap: FleetCap,
     /// Whether an option above the server's limits is an error.
     strict_limits: bool,
     /// Whether the server's limits are read.
@@ -253,6 +256,7 @@ mod tests {
             ("max_waiting", "9"),
             ("close_grace", "1s"),
             ("size_policy", "share:0.5"),
+            ("fleet_cap", "orders:30"),
             ("strict_limits", "true"),
             ("read_server_limits", "true"),
             ("proxy_idle_timeout", "50s"),

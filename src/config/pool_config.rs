@@ -6,6 +6,7 @@ use super::defaults::{
     DEFAULT_MAX_SIZE, DEFAULT_PING_AFTER, DEFAULT_PING_TIMEOUT, DEFAULT_ROW_LIMIT,
     DEFAULT_STATEMENT_CACHE, DEFAULT_TCP_USER_TIMEOUT,
 };
+use super::fleet_cap::FleetCap;
 use super::isolation_level::IsolationLevel;
 use super::reset::Reset;
 use super::role::Role;
@@ -47,6 +48,7 @@ pub(crate) struct Config {
     pub(crate) schema: Option<String>,
     pub(crate) time_zone: Option<String>,
     pub(crate) size_policy: Option<SizePolicy>,
+    pub(crate) fleet_cap: Option<FleetCap>,
     pub(crate) strict_limits: bool,
     pub(crate) read_server_limits: bool,
     pub(crate) statement_timeout: Option<Duration>,
@@ -89,6 +91,7 @@ impl Default for Config {
             schema: None,
             time_zone: None,
             size_policy: None,
+            fleet_cap: None,
             strict_limits: false,
             read_server_limits: true,
             statement_timeout: None,
@@ -152,6 +155,7 @@ impl Config {
         }
         self.check_tcp()?;
         self.check_size_policy()?;
+        self.check_fleet_cap()?;
         self.check_name()?;
         self.check_pairs()
     }
@@ -219,6 +223,11 @@ impl Config {
             ))),
             _ => Ok(()),
         }
+    }
+
+    fn check_fleet_cap(&self) -> Result<(), Error> {
+        let problem = self.fleet_cap.as_ref().and_then(FleetCap::problem);
+        problem.map_or(Ok(()), |problem| Err(Error::config(problem)))
     }
 
     fn check_durations(&self) -> Result<(), Error> {

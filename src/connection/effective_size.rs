@@ -57,6 +57,11 @@ impl EffectiveSize {
         self.reduction = Some(Reduction { limit: held.max(1), next_step: now + STEP });
     }
 
+    /// Ends a reduction.
+    pub(super) fn restore(&mut self) {
+        self.reduction = None;
+    }
+
     /// Grows back by one if a step is due; returns `true` if the size changed.
     pub(super) fn grow(&mut self, now: Instant) -> bool {
         let goal = self.goal();

@@ -52,6 +52,8 @@ pub(crate) struct Shared<D: Driver> {
     read_only: AtomicInstant,
     /// When all connections were last retired: those opened before are closed.
     retirement: AtomicInstant,
+    /// When the server last answered that no session waits for a slot of the fleet.
+    slots_not_wanted: AtomicInstant,
 }
 
 /// What is known of the server's limits.
@@ -75,6 +77,9 @@ const READ_ONLY_EVERY: Duration = Duration::from_secs(1);
 /// The process of a pool that no process can use: it would share its state with the
 /// parent process.
 const NOWHERE: usize = usize::MAX;
+
+/// How often a pool of a fleet asks whether a session waits for a slot.
+const ASK_FOR_SLOTS_EVERY: Duration = Duration::from_millis(500);
 
 /// What is shorter ends no connection.
 const SUSPENSION: Duration = Duration::from_secs(1);
@@ -115,6 +120,7 @@ impl<D: Driver> Shared<D> {
             verify_after: AtomicInstant::never(),
             read_only: AtomicInstant::never(),
             retirement: AtomicInstant::never(),
+            slots_not_wanted: AtomicInstant::never(),
         })
     }
 
@@ -337,6 +343,17 @@ impl<D: Driver> Shared<D> {
         self.retirement.get()
     }
 
+    /// Notes that no session waits for a slot of the fleet.
+    pub(super) fn slots_are_not_wanted(&self, now: Instant) {
+        self.slots_not_wanted.raise(now);
+    }
+
+    /// Returns `true` if a connection may ask whether a session waits for a slot.
+    pub(super) fn may_ask_for_slots(&self, now: Tick) -> bool {
+        let every = clock::nanos_of(ASK_FOR_SLOTS_EVERY);
+        self.slots_not_wanted.get().is_none_or(|at| now.nanos_since(at) >= every)
+    }
+
     /// Returns the server's limits as last read.
     pub(crate) fn limits(&self) -> Option<ServerLimits> {
         self.known.lock().limits.clone()
@@ -451,6 +468,14 @@ impl<D: Driver> Shared<D> {
     /// are ours.
     pub(crate) fn reduce(&self, held: u32, now: Instant) {
         self.resize(|effective_size| effective_size.reduce(held, now));
+    }
+
+    /// Ends a reduction of the size, in a fleet: a session has found a free slot, and there may
+    /// be more.
+    pub(crate) fn slot_was_free(&self) {
+        if self.config.fleet_cap.is_some() {
+            self.resize(EffectiveSize::restore);
+        }
     }
 
     /// Takes a step back up, if one is due; returns `true` if the size changed.

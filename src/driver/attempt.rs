@@ -1,7 +1,7 @@
 //! One attempt to open a connection: its deadline, its phase, and the socket to shut
 //! down at the deadline.
 
-use crate::config::{Role, TcpOptions};
+use crate::config::{FleetCap, Role, TcpOptions};
 use crate::error::Phase;
 use crate::sys::clock;
 use crate::sys::deadlines;
@@ -17,12 +17,13 @@ use std::time::{Duration, Instant};
 #[derive(Clone)]
 pub struct Attempt(Arc<Inner>);
 
-/// The timeout, socket options and server role of an attempt.
-#[derive(Clone, Copy, Debug, Default)]
+/// The timeout, socket options, server role and fleet of an attempt.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct AttemptOptions {
     pub(crate) timeout: Duration,
     pub(crate) tcp: TcpOptions,
     pub(crate) role: Role,
+    pub(crate) fleet_cap: Option<FleetCap>,
 }
 
 struct Inner {
@@ -121,6 +122,13 @@ impl Attempt {
     /// Returns the role that the server must have; a server of another role is skipped.
     pub fn role(&self) -> Role {
         self.0.options.role
+    }
+
+    /// Returns the fleet whose slots the connection must have one of, if there is one.
+    ///
+    /// Set only if [`Driver::supports_fleet_cap`](crate::driver::Driver::supports_fleet_cap).
+    pub fn fleet_cap(&self) -> Option<&FleetCap> {
+        self.0.options.fleet_cap.as_ref()
     }
 
     /// Sets the phase that the attempt has reached, for error messages.

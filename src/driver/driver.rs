@@ -198,7 +198,8 @@ pub trait Driver: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Any error: the connection is discarded.
+    /// Any error: the connection is discarded; [`SlotLost`](crate::driver::SlotLost) if it has
+    /// no slot of its fleet any more.
     fn reset(
         &self,
         connection: &mut Self::Connection,
@@ -208,6 +209,31 @@ pub trait Driver: Send + Sync + 'static {
     ) -> Result<ResetOutcome, BoxError> {
         let _ = (connection, state, usage, reset);
         Ok(ResetOutcome::default())
+    }
+
+    /// Returns `true` if [`connect`](Driver::connect) takes a slot of
+    /// [`Attempt::fleet_cap`] for each connection and a reset keeps it. Default: `false`, and
+    /// a pool with the option `fleet_cap` is refused.
+    fn supports_fleet_cap(&self) -> bool {
+        false
+    }
+
+    /// Returns `true` if another session waits for a slot of the fleet in which this one has
+    /// one; one round trip.
+    ///
+    /// Called at check-in, from time to time, in a pool with a `fleet_cap`, without a lock and
+    /// bounded like [`reset`](Driver::reset). Default: none waits.
+    ///
+    /// # Errors
+    ///
+    /// Any error: the connection is discarded.
+    fn slot_is_wanted(
+        &self,
+        connection: &mut Self::Connection,
+        state: &mut Self::State,
+    ) -> Result<bool, BoxError> {
+        let _ = (connection, state);
+        Ok(false)
     }
 
     /// Returns the name of a session default that is set and that this database does not

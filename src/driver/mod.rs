@@ -35,6 +35,6 @@ pub use cancel::{Cancelled, Canceller, Request};
 pub use driver::Driver;
 pub use from_settings::FromSettings;
 pub use progress::Progress;
-pub use session::{ResetOutcome, SessionState, Usage};
+pub use session::{ResetOutcome, SessionState, SlotLost, Usage};
 pub use socket_access::{SocketAccess, Unsolicited};
 pub use statement_observer::StatementObserver;

@@ -1,5 +1,7 @@
 //! How a caller used a connection, the session state it left, and the reset's result.
 
+use std::fmt;
+
 /// How a caller used a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -51,3 +53,15 @@ impl ResetOutcome {
         self
     }
 }
+
+/// The error of a reset of a session whose slot of a fleet another session has.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotLost;
+
+impl fmt::Display for SlotLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the session has lost its slot of the fleet")
+    }
+}
+
+impl std::error::Error for SlotLost {}

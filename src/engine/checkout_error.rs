@@ -100,9 +100,12 @@ fn cause<D: Driver>(engine: &Engine<D>, phase: WaitPhase, levels: &Levels, now: 
     if phase == WaitPhase::Suspended {
         return "the pool is suspended".into();
     }
-    let failure = engine.core.last_failure();
-    if failure.is_some_and(|(failure, _)| failure.class() == FaultClass::Saturated) {
-        return full_server(engine, levels);
+    match engine.core.last_failure().map(|(failure, _)| failure.class()) {
+        Some(FaultClass::Saturated) => return full_server(engine, levels),
+        Some(FaultClass::FleetFull) => {
+            return format!("the fleet is at its cap: this pool has {}", levels.open);
+        }
+        _ => {}
     }
     if let Some(attempt) = engine.oldest_attempt() {
         let since = HumanDuration(now.saturating_duration_since(attempt.began()));

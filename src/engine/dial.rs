@@ -15,8 +15,13 @@ use std::time::Instant;
 /// Creates an attempt that is bounded by the pool's `connect_timeout`.
 pub(crate) fn attempt<D: Driver>(shared: &Shared<D>) -> Arc<Attempt> {
     let config = shared.config();
-    let (timeout, tcp, role) = (config.connect_timeout, config.tcp(), config.role);
-    Arc::new(Attempt::new(Instant::now(), AttemptOptions { timeout, tcp, role }))
+    let options = AttemptOptions {
+        timeout: config.connect_timeout,
+        tcp: config.tcp(),
+        role: config.role,
+        fleet_cap: config.fleet_cap.clone(),
+    };
+    Arc::new(Attempt::new(Instant::now(), options))
 }
 
 /// Opens a connection; its socket is shut down at the attempt's deadline.

@@ -44,6 +44,7 @@ impl<D: Driver> DialTask<D> {
 
     pub(super) fn succeed(&mut self, managed: Box<Managed<D>>) {
         self.reported = true;
+        self.engine.shared.slot_was_free();
         let opened = self.engine.core.dial_succeeded(self.id, managed, Instant::now());
         let Opened { late, orders, ended } = opened;
         self.engine.start_dials(orders);
@@ -62,10 +63,10 @@ impl<D: Driver> DialTask<D> {
         let now = Instant::now();
         // A proxy at its limit of clients hangs up without an error. While other
         // connections are open that is more likely than an outage.
-        let is_full = error.class() == FaultClass::Saturated
+        let is_full = matches!(error.class(), FaultClass::Saturated | FaultClass::FleetFull)
             || error.class() == FaultClass::Hangup && self.engine.core.has_open();
         if is_full {
-            self.engine.saturated(now);
+            self.engine.saturated(error.class(), now);
         }
         if self.id.ticket().is_none() {
             self.engine.refill_pace.lock().failed(now);

@@ -1,5 +1,6 @@
-//! The pings of `keepalive_ping`: an idle connection is pinged before a proxy or the
-//! server ends it for being idle.
+//! What idle connections are taken out for: the pings of `keepalive_ping`, before a proxy or
+//! the server ends them for being idle, and the question whether their slot of a fleet is
+//! wanted.
 
 use super::engine::{Engine, discard};
 use crate::connection::{CheckoutVerdict, CloseCause, Managed};
@@ -19,7 +20,8 @@ impl<D: Driver> Engine<D> {
     /// Starts a thread for each idle connection that is to be pinged, a few at a time; each
     /// thread goes on with those that are due when it is done with one.
     pub(super) fn keep_alive(self: &Arc<Self>, now: Instant) {
-        if self.shared.age_limits().keepalive().is_none() {
+        let config = self.shared.config();
+        if self.shared.age_limits().keepalive().is_none() && config.fleet_cap.is_none() {
             return;
         }
         while let Some((borrowed, managed)) = Borrowed::take_due(self, now) {
@@ -31,6 +33,11 @@ impl<D: Driver> Engine<D> {
             }
         }
     }
+}
+
+/// Returns `true` if an idle connection is to be pinged, or to ask whether its slot is wanted.
+fn is_due<D: Driver>(managed: &Managed<D>, now: Instant) -> bool {
+    managed.keepalive_due().is_some_and(|due| due <= now) || managed.is_turn_over(Tick::of(now))
 }
 
 /// The place of a connection that was taken out of the idle ones for its ping; it is
@@ -45,9 +52,7 @@ struct Borrowed<D: Driver> {
 
 impl<D: Driver> Borrowed<D> {
     fn take_due(engine: &Arc<Engine<D>>, now: Instant) -> Option<(Arc<Self>, Box<Managed<D>>)> {
-        let (index, managed) = engine
-            .core
-            .borrow_due(AT_ONCE, |managed| managed.keepalive_due().is_some_and(|due| due <= now))?;
+        let (index, managed) = engine.core.borrow_due(AT_ONCE, |managed| is_due(managed, now))?;
         let is_owed = AtomicBool::new(true);
         Some((Arc::new(Borrowed { engine: Arc::clone(engine), index, is_owed }), managed))
     }
@@ -76,7 +81,11 @@ impl<D: Driver> Borrowed<D> {
                     let borrowed = Arc::clone(self);
                     deadlines::arm(deadline, Arc::new(move || borrowed.give_up(began)))
                 });
-                let verdict = managed.keep_alive(deadline);
+                let is_quiet = managed.keepalive_due().is_some_and(|due| due <= began);
+                let verdict = match managed.end_turn_by(deadline) {
+                    Ok(()) if is_quiet => managed.keep_alive(deadline),
+                    outcome => outcome,
+                };
                 drop(watch);
                 verdict
             }

@@ -5,6 +5,7 @@ use super::lease::Lease;
 use crate::connection::CloseCause;
 use crate::driver::Driver;
 use crate::engine::core::Take;
+use crate::error::FaultClass;
 use crate::observe::CloseReason;
 use crate::sys::clock;
 use std::sync::Arc;
@@ -51,11 +52,14 @@ impl<D: Driver> Engine<D> {
     }
 
     /// Lowers the maximum size for a while to what the server has granted, because the
-    /// server reported that it is full, and has its limits read.
-    pub(super) fn saturated(self: &Arc<Self>, now: Instant) {
+    /// server reported that it is full, or the fleet is at its cap. A server's limits are
+    /// then read.
+    pub(super) fn saturated(self: &Arc<Self>, fault: FaultClass, now: Instant) {
         let counts = self.core.counts();
         self.shared.reduce(counts.idle + counts.in_use, now);
-        self.shared.reread_limits();
+        if fault != FaultClass::FleetFull {
+            self.shared.reread_limits();
+        }
         self.call_housekeeper();
     }
 

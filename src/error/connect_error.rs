@@ -29,6 +29,9 @@ pub enum Phase {
     Authorising = 5,
     /// The driver's `before_connect` hook is running.
     Configuring = 6,
+    /// A connection of a [`FleetCap`](crate::config::FleetCap) waits for its turn to log in, or for a
+    /// free slot.
+    TakingSlot = 7,
 }
 
 impl Phase {
@@ -40,6 +43,7 @@ impl Phase {
             4 => Phase::Initialising,
             5 => Phase::Authorising,
             6 => Phase::Configuring,
+            7 => Phase::TakingSlot,
             _ => Phase::Starting,
         }
     }
@@ -55,6 +59,7 @@ impl fmt::Display for Phase {
             Phase::Initialising => "in the init hook",
             Phase::Authorising => "in the credentials hook",
             Phase::Configuring => "in the before_connect hook",
+            Phase::TakingSlot => "while waiting for a slot of the fleet",
         })
     }
 }

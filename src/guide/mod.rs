@@ -8,6 +8,7 @@
 //! | [`outcomes`] | retries, faults, and what an error says about the work |
 //! | [`sessions`] | what a borrower leaves behind, and what the next one finds |
 //! | [`sizing`] | how many connections, in one process and in several |
+//! | [`fleet`] | one cap on the connections of several processes |
 //! | [`lifetimes`] | which option closes what, and what to set behind a proxy |
 //! | [`frameworks`] | axum, actix-web, Rocket, Diesel; readiness and drain |
 //! | [`operations`] | logs, outages, credentials, fork |
@@ -38,6 +39,9 @@ pub mod observability {}
 
 #[doc = include_str!("sizing.md")]
 pub mod sizing {}
+
+#[doc = include_str!("fleet.md")]
+pub mod fleet {}
 
 #[doc = include_str!("lifetimes.md")]
 pub mod lifetimes {}

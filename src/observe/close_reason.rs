@@ -48,6 +48,10 @@ close_reasons! {
     /// It was checked in while the pool was over its maximum size.
     Surplus = "surplus", true,
         "pool is over its maximum size";
+    /// It gave its slot to another session that waited for one, or lost it: see
+    /// [`FleetCap`](crate::config::FleetCap).
+    FleetTurn = "fleet_turn", true,
+        "the fleet is at its cap, and another session waits for the slot";
     /// All connections were retired after it had been opened.
     Retired = "retired", true,
         "all connections were retired";

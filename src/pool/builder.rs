@@ -1,6 +1,6 @@
 //! The builder: one method per option.
 
-use crate::config::{Keepalive, PoolOptions, Reset, SizePolicy};
+use crate::config::{FleetCap, Keepalive, PoolOptions, Reset, SizePolicy};
 use crate::connection::Hooks;
 use crate::driver::Driver;
 use crate::observe::Observer;
@@ -182,6 +182,33 @@ impl<D: Driver> Builder<D> {
     /// server's limits.
     pub fn size_policy(mut self, policy: SizePolicy) -> Builder<D> {
         self.options.size_policy = Some(policy);
+        self
+    }
+
+    /// Sets a cap on the connections of several processes together, arbitrated by the
+    /// database server; PostgreSQL, MySQL and MariaDB.
+    ///
+    /// Default: none. Each connection takes one of the cap's slots by a session-level lock,
+    /// at the cost of one round trip at its connect, and on MySQL and MariaDB one at each
+    /// reset. While no slot is free, callers wait, and the attempts fail with
+    /// [`FaultClass::FleetFull`](crate::FaultClass::FleetFull). A connection that has had
+    /// its slot for a while (50 ms for each slot of the cap, at least 1 s) asks at its
+    /// check-in, or while it is idle, whether another session waits, and is then closed, so
+    /// that every process has its turn. A process logs in one session at a time, and has at most one without a slot. Through a
+    /// pooler in transaction mode the connect is refused. See the guide's page
+    /// [`fleet`](crate::guide::fleet).
+    ///
+    /// ```no_run
+    /// use poolwarden::config::FleetCap;
+    /// use poolwarden::{Pool, Postgres};
+    ///
+    /// let driver = Postgres::new("postgres://app:secret@db.example.com/app")?;
+    /// let cap = FleetCap::new("orders", 30);
+    /// let pool = Pool::builder().max_size(20).fleet_cap(cap).build(driver)?;
+    /// # Ok::<(), poolwarden::Error>(())
+    /// ```
+    pub fn fleet_cap(mut self, cap: FleetCap) -> Builder<D> {
+        self.options.fleet_cap = Some(cap);
         self
     }
 

@@ -121,6 +121,11 @@ fn check<D: Driver>(driver: &D, config: &Config) -> Result<bool, Error> {
         let label = catch_panic(|| driver.label()).unwrap_or_default();
         return Err(Error::config(format!("{option}: {label} has no such session default")));
     }
+    let has_slots = || driver.supports_fleet_cap();
+    if config.fleet_cap.is_some() && !catch_panic(has_slots).unwrap_or(false) {
+        let label = catch_panic(|| driver.label()).unwrap_or_default();
+        return Err(Error::config(format!("fleet_cap: not supported by {label}")));
+    }
     let reserves_one = config.statement_timeout.is_some()
         && catch_panic(|| driver.cancelling_takes_a_session()).unwrap_or(false);
     if reserves_one && config.min_idle > 1 && config.min_idle >= config.max_size {

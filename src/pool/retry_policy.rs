@@ -157,6 +157,7 @@ impl RetryPolicy {
 fn affects_every_connection(fault: Fault) -> bool {
     match fault.class() {
         FaultClass::Saturated
+        | FaultClass::FleetFull
         | FaultClass::ReadOnly
         | FaultClass::TimedOut
         | FaultClass::LocalResource => true,

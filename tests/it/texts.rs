@@ -135,6 +135,7 @@ fn connect_errors_of_every_class() {
         FaultClass::Tls,
         FaultClass::Starting,
         FaultClass::Saturated,
+        FaultClass::FleetFull,
         FaultClass::ReadOnly,
         FaultClass::NotStandby,
         FaultClass::NoServer,
@@ -210,6 +211,7 @@ fn every_phase_of_a_connect() {
         Phase::Initialising,
         Phase::Authorising,
         Phase::Configuring,
+        Phase::TakingSlot,
     ] {
         case(&mut out, &format!("{phase:?}"), format!("timed out ({phase}, after 1.5 s)"));
     }

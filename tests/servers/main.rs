@@ -23,6 +23,7 @@ mod endpoints;
 mod fail_fast;
 mod failover;
 mod faults;
+mod fleet;
 #[cfg(feature = "sqlite")]
 mod foreign;
 mod foreign_sockets;

@@ -5,7 +5,7 @@ use super::managed::Managed;
 use super::verdict::CheckinVerdict;
 use crate::connection::checkouts::EndedCheckout;
 use crate::connection::statement_timeout::CancelState;
-use crate::driver::{Driver, ResetOutcome, SessionState, Usage};
+use crate::driver::{Driver, ResetOutcome, SessionState, SlotLost, Usage};
 use crate::error::BoxError;
 use crate::observe::CloseReason;
 use crate::sys::catch_panic::{CaughtPanic, drop_catching};
@@ -35,7 +35,8 @@ impl<D: Driver> Managed<D> {
         if self.end_was_noticed() {
             return Err(self.with_cause(CloseCause::planned(CloseReason::ServerClosed)));
         }
-        if is_clean && !self.cancel_requested && self.shared.hooks().on_checkin().is_none() {
+        let has_more = self.cancel_requested || self.is_turn_over(now);
+        if is_clean && !has_more && self.shared.hooks().on_checkin().is_none() {
             self.now_idle(now);
             return Ok(CheckinVerdict::Keep);
         }
@@ -100,7 +101,7 @@ impl<D: Driver> Managed<D> {
         if self.cancel_requested && !self.has_settled(deadline) {
             return Err(CloseCause::busy(CloseReason::Dirty));
         }
-        if !self.run_on_checkin(deadline)? {
+        if !self.run_on_checkin(deadline)? && !self.is_turn_over(Tick::read()) {
             self.now_idle(Tick::read());
             return Ok(());
         }
@@ -108,6 +109,7 @@ impl<D: Driver> Managed<D> {
         let outcome = self.run_reset(deadline);
         let is_cleared = matches!(&outcome, Ok(Ok(cleaned)) if cleaned.cleared);
         let initialised = if is_cleared { self.rerun_init() } else { Ok(()) };
+        let turn = if initialised.is_ok() { self.end_turn() } else { Ok(()) };
         drop(watch);
         let now = Instant::now();
         let is_clean = match outcome {
@@ -119,6 +121,9 @@ impl<D: Driver> Managed<D> {
                     shared.event_log().rolled_back(shared.totals(), self.id, &site, now);
                 }
                 true
+            }
+            Ok(Err(error)) if error.is::<SlotLost>() => {
+                return Err(CloseCause::planned(CloseReason::FleetTurn));
             }
             Ok(Err(error)) => {
                 let _ = drop_catching(error);
@@ -135,6 +140,7 @@ impl<D: Driver> Managed<D> {
             return Err(self.with_cause(finding));
         }
         initialised.map_err(|finding| self.with_cause(finding))?;
+        turn.map_err(|finding| self.with_cause(finding))?;
         if is_cleared {
             self.mark_clean();
         }
@@ -152,20 +158,21 @@ impl<D: Driver> Managed<D> {
         }
     }
 
-    /// Resets the session. After a cancel request there may be nothing to reset; then, and
-    /// after the reset, a ping follows: a cancel that the server carries out late hits
+    /// Resets the session. After a cancel request, or at the end of a turn, there may be
+    /// nothing to reset. After a request, whether there was or not, a ping follows: a cancel that the server carries out late hits
     /// the ping instead of the next borrower's statement.
     pub(super) fn run_reset(
         &mut self,
         deadline: Instant,
     ) -> Result<Result<ResetOutcome, BoxError>, CaughtPanic> {
         let (usage, cancel_requested) = (self.usage, self.cancel_requested);
+        let has_more = cancel_requested || self.is_turn_over(Tick::read());
         let shared = Arc::clone(&self.shared);
         let parts = self.parts.as_mut().expect("bug: a closed connection was reset");
         let (connection, state) = (&mut parts.connection, &mut parts.state);
         let reset = shared.config().reset;
         shared.ask(|driver| {
-            let is_clean = cancel_requested
+            let is_clean = has_more
                 && driver.session_state(connection, state, usage, reset) == SessionState::Clean;
             let cleaned = match is_clean {
                 true => ResetOutcome::default(),

@@ -55,6 +55,8 @@ pub(crate) struct Managed<D: Driver> {
     pub(super) timer: OnceLock<Arc<StatementTimer>>,
     /// A cancel request was sent during the last borrow.
     pub(super) cancel_requested: bool,
+    /// From when on it gives its slot of the fleet to a session that waits for one.
+    pub(super) turn_ends: Tick,
     pub(super) checkout: Arc<CheckoutInfo>,
     pub(super) permit: Option<Permit>,
     /// Law: dropped before the connection is closed: an end of ours is not the peer's.
@@ -96,6 +98,7 @@ impl<D: Driver> Managed<D> {
             closed: None,
             timer: OnceLock::new(),
             cancel_requested: false,
+            turn_ends: tick_of(config.fleet_cap.as_ref().map(|cap| now + cap.turn())),
             checkout,
             permit: Some(permit),
             watched,

@@ -8,6 +8,7 @@ mod check;
 mod check_in;
 mod closing;
 mod final_message;
+mod fleet_turn;
 mod hook;
 #[expect(clippy::module_inception, reason = "one noun per file; this file holds nothing")]
 mod managed;

@@ -4,6 +4,7 @@
 mod candidates;
 pub(crate) mod credentials;
 pub(crate) mod descriptors;
+pub(crate) mod fleet;
 mod memory;
 mod open;
 pub(crate) mod resolver;

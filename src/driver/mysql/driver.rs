@@ -1,5 +1,6 @@
 //! The MySQL and MariaDB driver.
 
+use super::fleet_slot::{Asking, FleetSlot, Found};
 use super::options::MySql;
 use super::reset::SessionReset;
 use super::session::{ConnectionState, Origin};
@@ -11,6 +12,7 @@ use crate::driver::attempt::Attempt;
 use crate::driver::cancel::Canceller;
 use crate::driver::connect::credentials::Credentials;
 use crate::driver::connect::descriptors;
+use crate::driver::connect::fleet::{self, LoginTurn};
 use crate::driver::connect::transport_security::TransportSecurity;
 use crate::driver::connect::{Candidate, TlsChoice, Wanted};
 use crate::driver::driver::Driver;
@@ -130,27 +132,62 @@ impl MySql {
             .read_timeout(Some(marker.read_timeout()));
         let opts = socket_options::add(opts, &self.opts, attempt.tcp());
         marker.search_for(attempt);
-        let failure = |error: mysql::Error| {
-            let failure = ConnectError::new(fault::connect_fault(&error), target);
-            match fault::number(&error) {
-                Some(number) => failure.with_code(number.to_string()),
-                None => failure,
-            }
-            .with_source(error)
-        };
+        let failure = |error| failure(error, target);
         attempt.enter(Phase::Handshaking);
         let log_in = || Conn::new(opts.clone());
         let mut connection = self.denied_login.repeat_if_denied(log_in).map_err(failure)?;
         Marker::clear(&connection).map_err(|error| failure(mysql::Error::IoError(error)))?;
         let role = attempt.role();
-        if role == Role::Any {
+        if role == Role::Any && attempt.fleet_cap().is_none() {
             return Ok(connection);
         }
         // The server must let go of a session that is not wanted before the next dial.
         let _ = Descriptor::duplicate(sockets::borrow(&connection)).map(|own| attempt.watch(own));
+        if role == Role::Any {
+            return Ok(connection);
+        }
         let mismatch = mismatch(role, takes_writes(&mut connection).map_err(failure)?);
         mismatch.map_or(Ok(connection), |fault| Err(ConnectError::new(fault, target)))
     }
+}
+
+/// Takes a slot of the fleet, if the pool has a cap for one.
+fn take_slot(
+    connection: &mut Conn,
+    target: &str,
+    attempt: &Attempt,
+) -> Result<Option<FleetSlot>, ConnectError> {
+    let Some(cap) = attempt.fleet_cap() else { return Ok(None) };
+    let (mut asking, mut found) = (Asking::new(cap), Found::NoneIsFree);
+    let ask = || {
+        found = asking.ask(connection)?;
+        Ok(match found {
+            Found::Slot(number) => Some(number),
+            Found::NoneIsFree => None,
+            // To ask once more would be of no use.
+            Found::OtherSession => Some(0),
+        })
+    };
+    fleet::ask_for_slot(attempt, ask).map_err(|error| failure(error, target))?;
+    match found {
+        Found::Slot(number) => Ok(Some(FleetSlot::new(cap, number))),
+        Found::NoneIsFree => Err(fleet::full(cap, target)),
+        Found::OtherSession => {
+            let proxy =
+                "a proxy that shares sessions answers (it is the session of another log-in)";
+            Err(fleet::behind_pooler(proxy, target))
+        }
+    }
+}
+
+/// Returns the error of a failed dial.
+fn failure(error: mysql::Error, target: &str) -> ConnectError {
+    let failure = ConnectError::new(fault::connect_fault(&error), target);
+    match fault::number(&error) {
+        Some(number) => failure.with_code(number.to_string()),
+        None => failure,
+    }
+    .with_source(error)
 }
 
 /// Returns what this driver takes from the options only once, when it is built.
@@ -204,6 +241,7 @@ impl Driver for MySql {
     fn connect(&self, attempt: &Attempt) -> Result<(Conn, ConnectionState), ConnectError> {
         let label = self.servers.label();
         let configured = self.configure(attempt)?;
+        let _turn = LoginTurn::take(attempt, &label)?;
         let _claim = descriptors::claim(DESCRIPTORS, &label, attempt.deadline())?;
         let wanted = Wanted {
             passes: &[()],
@@ -212,9 +250,13 @@ impl Driver for MySql {
             stored: &|_| None,
         };
         let (connection, mut state) = self.servers.open(&wanted, attempt, |candidate| {
-            self.dial_candidate(candidate, &configured, attempt)
+            let (mut connection, mut state) =
+                self.dial_candidate(candidate, &configured, attempt)?;
+            let target = candidate.endpoint.label();
+            state.origin.fleet_slot = take_slot(&mut connection, &target, attempt)?;
+            Ok((connection, state))
         })?;
-        state.origin = Origin::of(&Opts::from(configured));
+        state.origin = Origin::of(&Opts::from(configured), state.origin.fleet_slot);
         Ok((connection, state))
     }
 
@@ -281,6 +323,21 @@ impl Driver for MySql {
     ) -> Result<ResetOutcome, BoxError> {
         state.statements.forget();
         self.session_reset.reset(connection, &mut state.origin, usage)
+    }
+
+    fn supports_fleet_cap(&self) -> bool {
+        true
+    }
+
+    fn slot_is_wanted(
+        &self,
+        connection: &mut Conn,
+        state: &mut ConnectionState,
+    ) -> Result<bool, BoxError> {
+        match &state.origin.fleet_slot {
+            Some(slot) => Ok(slot.is_wanted(connection)?),
+            None => Ok(false),
+        }
     }
 
     fn missing_session_default(&self, _: &SessionDefaults) -> Option<&'static str> {

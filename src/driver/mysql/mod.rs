@@ -6,6 +6,7 @@
 mod denied_login;
 mod driver;
 mod error_packet;
+mod fleet_slot;
 mod from_settings;
 mod kill_query;
 mod options;

@@ -6,7 +6,7 @@
 //! never sent before: the client that reads it back has read every earlier reply.
 
 use super::session::{Origin, SessionRole, is_mariadb};
-use crate::driver::session::{ResetOutcome, Usage};
+use crate::driver::session::{ResetOutcome, SlotLost, Usage};
 use crate::error::BoxError;
 use crate::sys::sockets;
 use mysql::prelude::Queryable;
@@ -49,6 +49,7 @@ impl SessionReset {
         }
         if usage < Usage::Raw {
             connection.reset()?;
+            take_slot_again(connection, origin)?;
             if reset_runs_init(connection.server_version()) {
                 return Ok(CLEARED);
             }
@@ -63,17 +64,16 @@ impl SessionReset {
 
     /// Resets the session after a raw borrow; returns `true` if requests and replies are in
     /// sync.
-    fn reset_raw(&self, connection: &mut Conn, origin: &mut Origin) -> mysql::Result<bool> {
+    fn reset_raw(&self, connection: &mut Conn, origin: &mut Origin) -> Result<bool, BoxError> {
         let question = Question::of(connection.server_version(), origin);
+        match &origin.database {
+            Some(_) => connection.reset()?,
+            None => connection.change_user(ChangeUserOpts::new())?,
+        }
+        take_slot_again(connection, origin)?;
         let answer = match &origin.database {
-            Some(name) => {
-                connection.reset()?;
-                self.select_database(connection, name, &question)?
-            }
-            None => {
-                connection.change_user(ChangeUserOpts::new())?;
-                answers(connection, &question.first, question.asked)?
-            }
+            Some(name) => self.select_database(connection, name, &question)?,
+            None => answers(connection, &question.first, question.asked)?,
         };
         let Some(answer) = answer else { return Ok(false) };
         restore_role(connection, origin, answer)?;
@@ -112,6 +112,15 @@ impl SessionReset {
             self.one_by_one.store(true, Relaxed);
         }
         Ok(answer)
+    }
+}
+
+/// Takes the slot of the fleet again, which a reset frees, if the session had one.
+fn take_slot_again(connection: &mut Conn, origin: &mut Origin) -> Result<(), BoxError> {
+    let Some(slot) = &mut origin.fleet_slot else { return Ok(()) };
+    match slot.take_again(connection)? {
+        true => Ok(()),
+        false => Err(Box::new(SlotLost)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The driver's state of each connection.
 
+use super::fleet_slot::FleetSlot;
 use super::proven::ProvenStatements;
 use crate::config::settings::Endpoint;
 use crate::observe::Protection;
@@ -13,6 +14,8 @@ pub(super) struct Origin {
     pub(super) init: Vec<String>,
     /// The default role of the user, once it is known; on MySQL the keyword that chooses it.
     pub(super) default_role: Option<SessionRole>,
+    /// The slot of the pool's fleet, if it has one.
+    pub(super) fleet_slot: Option<FleetSlot>,
 }
 
 /// The role of a session, if it has one.
@@ -25,11 +28,12 @@ pub(crate) fn is_mariadb(version: (u16, u16, u16)) -> bool {
 }
 
 impl Origin {
-    pub(super) fn of(opts: &Opts) -> Origin {
+    pub(super) fn of(opts: &Opts, fleet_slot: Option<FleetSlot>) -> Origin {
         Origin {
             database: opts.get_db_name().map(str::to_owned),
             init: opts.get_init(),
             default_role: None,
+            fleet_slot,
         }
     }
 }

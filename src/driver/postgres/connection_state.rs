@@ -1,5 +1,6 @@
 //! What the driver keeps beside each connection.
 
+use super::fleet_slot::FleetSlot;
 use super::reset;
 use super::statement_cache::Statements;
 use crate::driver::postgres::protocol::shared_state::SharedState;
@@ -25,6 +26,8 @@ pub struct ConnectionState {
     /// The server was asked, over a unix socket, and has reported no open transaction since the
     /// last statement.
     pub(super) is_known_idle: bool,
+    /// The slot of the pool's fleet, if it has one.
+    pub(super) fleet_slot: Option<FleetSlot>,
 }
 
 impl ConnectionState {
@@ -34,7 +37,14 @@ impl ConnectionState {
         protection: Option<Protection>,
     ) -> ConnectionState {
         let statements = Statements::new();
-        ConnectionState { socket, protocol, protection, statements, is_known_idle: false }
+        ConnectionState {
+            socket,
+            protocol,
+            protection,
+            statements,
+            is_known_idle: false,
+            fleet_slot: None,
+        }
     }
 
     pub(super) fn is_encrypted(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use super::connection_state::ConnectionState;
 use super::connector::Connector;
+use super::fleet_slot::{Asking, FleetSlot};
 use super::negotiation::Refusal;
 use super::options::Postgres;
 use super::session_role::SessionRole;
@@ -13,6 +14,7 @@ use crate::config::{PoolOptions, Reset, ServerLimits, SessionDefaults};
 use crate::driver::attempt::Attempt;
 use crate::driver::cancel::Canceller;
 use crate::driver::connect::descriptors;
+use crate::driver::connect::fleet::{self, LoginTurn};
 use crate::driver::connect::transport_security::TransportSecurity;
 use crate::driver::connect::{Candidate, Wanted};
 use crate::driver::driver::Driver;
@@ -54,7 +56,7 @@ impl Postgres {
         config: &Config,
         attempt: &Attempt,
     ) -> Result<(Client, ConnectionState), ConnectError> {
-        let (mut client, state) = match (candidate.endpoint, candidate.address) {
+        let (mut client, mut state) = match (candidate.endpoint, candidate.address) {
             (Endpoint::Tcp { host, .. }, Some(address)) => {
                 self.dial_address(candidate, config, (host, address), attempt)?
             }
@@ -68,10 +70,34 @@ impl Postgres {
         };
         let target = candidate.endpoint.label();
         let failure = |error| self.failure(&target, error, state.fatal());
-        match candidate.pass.mismatch(&mut client).map_err(failure)? {
-            None => Ok((client, state)),
-            Some(fault) => Err(ConnectError::new(fault, target)),
+        if let Some(fault) = candidate.pass.mismatch(&mut client).map_err(failure)? {
+            return Err(ConnectError::new(fault, target));
         }
+        state.fleet_slot = self.take_slot(&mut client, &state, &target, attempt)?;
+        Ok((client, state))
+    }
+
+    /// Takes a slot of the fleet, if the pool has a cap for one.
+    fn take_slot(
+        &self,
+        client: &mut Client,
+        state: &ConnectionState,
+        target: &str,
+        attempt: &Attempt,
+    ) -> Result<Option<FleetSlot>, ConnectError> {
+        let Some(cap) = attempt.fleet_cap() else { return Ok(None) };
+        if !self.pooler_detector.sessions_are_own() {
+            let pooler = "a pooler in transaction mode answers, or one whose mode is not known \
+                          (Pooler::Session if it assigns them for the life of a connection)";
+            return Err(fleet::behind_pooler(pooler, target));
+        }
+        // The server must have ended a session without a slot before the next one logs in.
+        let _ = state.socket.clone().map(|own| attempt.watch(own));
+        let mut asking = Asking::new(cap);
+        let number = fleet::ask_for_slot(attempt, || asking.ask(client))
+            .map_err(|error| self.failure(target, error, state.fatal()))?;
+        let number = number.ok_or_else(|| fleet::full(cap, target))?;
+        Ok(Some(FleetSlot::new(cap, number)))
     }
 
     fn dial_address(
@@ -215,6 +241,7 @@ impl Driver for Postgres {
         let label = self.servers.label();
         let (own, fixed) = (self.config.clone(), client_config::endpoints_and_tls);
         let config = self.before_connect.configure(own, fixed, &label, attempt)?;
+        let _turn = LoginTurn::take(attempt, &label)?;
         // The driver panics if it finds too few.
         let _claim = descriptors::claim(DESCRIPTORS, &label, attempt.deadline())?;
         let wanted = Wanted {
@@ -312,7 +339,22 @@ impl Driver for Postgres {
     ) -> Result<ResetOutcome, BoxError> {
         let protocol = state.protocol.as_deref();
         let unproven = state.socket.is_none() || protocol.is_none() && usage == Usage::Raw;
-        reset::reset(client, protocol, unproven, reset)
+        reset::reset(client, protocol, state.fleet_slot, (unproven, reset))
+    }
+
+    fn supports_fleet_cap(&self) -> bool {
+        true
+    }
+
+    fn slot_is_wanted(
+        &self,
+        client: &mut Client,
+        state: &mut ConnectionState,
+    ) -> Result<bool, BoxError> {
+        match state.fleet_slot {
+            Some(slot) => Ok(slot.is_wanted(client)?),
+            None => Ok(false),
+        }
     }
 
     fn missing_session_default(&self, _: &SessionDefaults) -> Option<&'static str> {

@@ -11,6 +11,7 @@ mod client_config;
 mod connection_state;
 mod connector;
 mod driver;
+mod fleet_slot;
 mod from_settings;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;

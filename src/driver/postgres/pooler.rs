@@ -24,6 +24,16 @@ impl PoolerDetector {
         PoolerDetector { policy, found: AtomicU8::default() }
     }
 
+    /// Returns `true` if each connection has a session of the server for its life, as far
+    /// as is known of those examined.
+    pub(super) fn sessions_are_own(&self) -> bool {
+        match self.policy {
+            Pooler::Session => true,
+            Pooler::Detect => self.found.load(Relaxed) == 0,
+            Pooler::Transaction | Pooler::NamedStatements => false,
+        }
+    }
+
     /// Examines a connection that was just opened.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
 //! The reset of a PostgreSQL session: only what is needed, in one message.
 
+use super::fleet_slot::{self, FleetSlot};
 use crate::config::Reset;
 use crate::driver::postgres::protocol::shared_state::SharedState;
 use crate::driver::postgres::protocol::state::SessionStatus;
-use crate::driver::session::{ResetOutcome, SessionState, Usage};
+use crate::driver::session::{ResetOutcome, SessionState, SlotLost, Usage};
 use crate::error::BoxError;
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
@@ -13,9 +14,16 @@ use std::time::Duration;
 /// Clears everything that a session can hold, except for prepared statements. Never
 /// `DISCARD ALL` or `DEALLOCATE ALL`: they drop the statements by which the driver looks
 /// types up, and every later lookup on that connection fails with 26000 (measured).
-const FULL: &str = "close all; set session authorization default; reset all; unlisten *; \
-                    select pg_advisory_unlock_all(); discard plans; discard temp; \
-                    discard sequences";
+fn full(slot: Option<FleetSlot>) -> String {
+    let unlock = match slot {
+        Some(slot) => slot.unlock_others(),
+        None => "select pg_advisory_unlock_all()".to_owned(),
+    };
+    format!(
+        "close all; set session authorization default; reset all; unlisten *; {unlock}; \
+         discard plans; discard temp; discard sequences"
+    )
+}
 
 /// Deallocates what SQL's own PREPARE has prepared, and no statement of the driver.
 const DEALLOCATE: &str = "; do $$ declare prepared text; begin for prepared in select name from \
@@ -74,11 +82,13 @@ pub(super) fn session_state(
 /// that could be shut down, the statements of the reset would never return from a frozen
 /// server; without a transport of ours they would never return if a borrower forgot
 /// rows, because the driver first waits for the reader of those.
+///
+/// The slot of a fleet is kept; a session that has lost it is an error.
 pub(super) fn reset(
     client: &mut Client,
     protocol: Option<&SharedState>,
-    unproven: bool,
-    reset: Reset,
+    slot: Option<FleetSlot>,
+    (unproven, reset): (bool, Reset),
 ) -> Result<ResetOutcome, BoxError> {
     if unproven {
         client.is_valid(PING)?;
@@ -96,16 +106,20 @@ pub(super) fn reset(
     let cleared = reset == Reset::Full || protocol.is_some_and(SharedState::is_changed);
     let deallocates = cleared && protocol.is_some_and(SharedState::has_prepared);
     // ROLLBACK without a transaction would put a warning into the server's log.
-    let statements = match (rolled_back, cleared) {
-        (true, true) => &format!("rollback; {FULL}"),
-        (true, false) => "rollback",
-        (false, true) => FULL,
-        (false, false) => "",
+    let mut statements = match (rolled_back, cleared) {
+        (true, true) => format!("rollback; {}", full(slot)),
+        (true, false) => "rollback".to_owned(),
+        (false, true) => full(slot),
+        (false, false) => String::new(),
     };
-    match deallocates {
-        true => client.batch_execute(&format!("{statements}{DEALLOCATE}"))?,
-        false if statements.is_empty() => {}
-        false => client.batch_execute(statements)?,
+    if deallocates {
+        statements.push_str(DEALLOCATE);
+    }
+    if !statements.is_empty() {
+        let answer = client.simple_query(&statements)?;
+        if cleared && slot.is_some() && !fleet_slot::is_true(&answer) {
+            return Err(Box::new(SlotLost));
+        }
     }
     drop_notifications(client);
     let Some(protocol) = protocol else { return Ok(ResetOutcome { rolled_back, cleared }) };

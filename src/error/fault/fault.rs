@@ -83,6 +83,8 @@ pub enum FaultClass {
     Other,
 
     // Of attempts to connect.
+    /// No slot of the pool's [`FleetCap`](crate::config::FleetCap) is free.
+    FleetFull,
     /// No server listens on that address, or a firewall rejects the connection.
     Refused,
     /// The host name has no address.
@@ -180,6 +182,7 @@ impl Fault {
     pub(crate) const fn of_connect(class: FaultClass) -> Fault {
         let repeat = match class {
             FaultClass::Saturated
+            | FaultClass::FleetFull
             | FaultClass::Starting
             | FaultClass::ReadOnly
             | FaultClass::TimedOut
@@ -230,9 +233,9 @@ impl FaultClass {
     /// connect to pass.
     ///
     /// A server that is starting up or at its connection limit may recover while
-    /// the caller waits. Every other class is reported to the caller immediately.
+    /// the caller waits, and so may a fleet at its cap. Every other class is reported to the caller immediately.
     pub const fn waits(self) -> bool {
-        matches!(self, FaultClass::Starting | FaultClass::Saturated)
+        matches!(self, FaultClass::Starting | FaultClass::Saturated | FaultClass::FleetFull)
     }
 
     /// Returns `true` if no server, or not the one that was meant, could be reached:
@@ -266,6 +269,7 @@ impl FaultClass {
             FaultClass::Tls => "TLS failed",
             FaultClass::Starting => "server is starting up or shutting down",
             FaultClass::Saturated => "too many connections",
+            FaultClass::FleetFull => "fleet is at its cap",
             FaultClass::ReadOnly => "server is read-only",
             FaultClass::NotStandby => "server is not a standby",
             FaultClass::NoServer => "pooler cannot reach its server",

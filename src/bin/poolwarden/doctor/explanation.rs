@@ -51,6 +51,7 @@ fn what_to_check(fault: FaultClass) -> &'static str {
             "which clients hold the connections; an administrator can still log in, on a reserved \
              connection: the limit of the server, the role or the database is reached"
         }
+        FaultClass::FleetFull => "which processes of the fleet hold its slots",
         FaultClass::LocalResource => "this computer's limits on open files and ports",
         _ => "the driver's message above",
     }
