@@ -201,15 +201,10 @@ impl<D: Driver> Shared<D> {
     /// Sets the session's defaults on a new connection, or on one that a reset has cleared.
     pub(crate) fn set_session_defaults(
         &self,
-        connection: &mut D::Connection,
-        state: &mut D::State,
+        session: &mut D::Session,
     ) -> Result<Result<(), BoxError>, CaughtPanic> {
-        match &self.session_defaults {
-            Some(defaults) => {
-                self.ask(|driver| driver.set_session_defaults(connection, state, defaults))
-            }
-            None => Ok(Ok(())),
-        }
+        let Some(defaults) = &self.session_defaults else { return Ok(Ok(())) };
+        self.ask(|driver| driver.defaults().map_or(Ok(()), |by| by.set_defaults(session, defaults)))
     }
 
     #[inline]

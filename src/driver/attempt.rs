@@ -126,7 +126,7 @@ impl Attempt {
 
     /// Returns the fleet whose slots the connection must have one of, if there is one.
     ///
-    /// Set only if [`Driver::supports_fleet_cap`](crate::driver::Driver::supports_fleet_cap).
+    /// Set only if the driver has [`slots`](crate::driver::Driver::slots).
     pub fn fleet_cap(&self) -> Option<&FleetCap> {
         self.0.options.fleet_cap.as_ref()
     }

@@ -8,6 +8,7 @@ mod attempt;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(crate) mod before_connect;
 mod cancel;
+mod capabilities;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) mod connect;
 #[expect(clippy::module_inception, reason = "one noun per file; this file holds nothing")]
@@ -32,9 +33,13 @@ pub(crate) use attempt::AttemptOptions;
 pub(crate) use attempt::bound;
 pub use attempt::{Attempt, Expired};
 pub use cancel::{Cancelled, Canceller, Request};
+pub use capabilities::{
+    AskRole, CancelStatement, DescribeSession, HoldSlot, ObserveStatements, ReadLimits,
+    ReadMessages, ResetSession, SetDefaults,
+};
 pub use driver::Driver;
 pub use from_settings::FromSettings;
 pub use progress::Progress;
-pub use session::{ResetOutcome, SessionState, SlotLost, Usage};
+pub use session::{ResetOutcome, Session, SessionState, SlotLost, Usage};
 pub use socket_access::{SocketAccess, Unsolicited};
 pub use statement_observer::StatementObserver;

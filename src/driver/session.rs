@@ -1,6 +1,57 @@
-//! How a caller used a connection, the session state it left, and the reset's result.
+//! A session: how a caller used it, the state in which it was left, and the reset's result.
 
+use crate::sys::catch_panic::drop_catching;
 use std::fmt;
+
+/// A driver's connection, with what the driver stores beside it.
+///
+/// Every connection is a session by itself, and so is a pair of a connection and anything
+/// else: implement it only for a type of your own.
+pub trait Session<C>: Send + 'static {
+    /// Returns the connection.
+    fn connection(&self) -> &C;
+
+    /// Returns the connection, to use it.
+    fn connection_mut(&mut self) -> &mut C;
+
+    /// Takes the connection out, for a caller that detaches it; the rest is dropped. Must not
+    /// panic.
+    fn into_connection(self) -> C;
+}
+
+impl<C: Send + 'static> Session<C> for C {
+    #[inline]
+    fn connection(&self) -> &C {
+        self
+    }
+
+    #[inline]
+    fn connection_mut(&mut self) -> &mut C {
+        self
+    }
+
+    fn into_connection(self) -> C {
+        self
+    }
+}
+
+impl<C: Send + 'static, S: Send + 'static> Session<C> for (C, S) {
+    #[inline]
+    fn connection(&self) -> &C {
+        &self.0
+    }
+
+    #[inline]
+    fn connection_mut(&mut self) -> &mut C {
+        &mut self.0
+    }
+
+    fn into_connection(self) -> C {
+        let (connection, rest) = self;
+        let _ = drop_catching(rest);
+        connection
+    }
+}
 
 /// How a caller used a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +76,8 @@ pub enum SessionState {
     /// A reply is outstanding or unread: a reset is not possible, the connection is
     /// closed.
     OutOfSync,
+    /// The driver knows that the connection is unusable: it is closed.
+    Broken,
 }
 
 /// The result of a reset.

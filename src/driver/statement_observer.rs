@@ -1,7 +1,7 @@
 //! An observer of the statements on a connection.
 
 /// Called by a driver whose transport sees every statement (see
-/// [`Driver::observe_statements`](super::Driver::observe_statements)).
+/// [`ObserveStatements`](super::ObserveStatements)).
 pub trait StatementObserver: Send + Sync {
     /// Called before a request is sent. Returns `false` if it must not be sent, because a
     /// cancel request for an earlier statement could still cancel it.

@@ -5,7 +5,7 @@ use super::dial_report::DialReport;
 use crate::connection::closer::{CloseJob, CloseMode};
 use crate::connection::permits::Permit;
 use crate::connection::{Managed, Parts, Shared, closer};
-use crate::driver::{Attempt, AttemptOptions, Driver, bound};
+use crate::driver::{Attempt, AttemptOptions, Driver, Session, bound};
 use crate::error::{BoxError, ConnectError, Error, FaultClass, Phase, Usability};
 use crate::sys::catch_panic::{CaughtPanic, catch_panic};
 use crate::sys::deadlines;
@@ -111,8 +111,7 @@ fn initialise<D: Driver>(
     mut parts: Parts<D>,
 ) -> Result<Parts<D>, Failure<D>> {
     attempt.enter(Phase::Initialising);
-    let (connection, state) = (&mut parts.connection, &mut parts.state);
-    let error = match shared.set_session_defaults(connection, state) {
+    let error = match shared.set_session_defaults(&mut parts.session) {
         Ok(Ok(())) => return run_init(shared, parts),
         Ok(Err(cause)) => defaults_refused(shared, cause),
         Err(panicked) => {
@@ -133,7 +132,7 @@ fn defaults_refused<D: Driver>(shared: &Shared<D>, cause: BoxError) -> ConnectEr
 
 fn run_init<D: Driver>(shared: &Shared<D>, mut parts: Parts<D>) -> Result<Parts<D>, Failure<D>> {
     let Some(init) = shared.hooks().init() else { return Ok(parts) };
-    let error = match catch_panic(|| init(&mut parts.connection)) {
+    let error = match catch_panic(|| init(parts.session.connection_mut())) {
         Ok(Ok(())) => return Ok(parts),
         Ok(Err(cause)) => ConnectError::new(FaultClass::Hook, label(shared)).with_source(cause),
         Err(panicked) => {

@@ -116,18 +116,22 @@ impl<D: Driver> Builder<D> {
 /// reserved for cancel requests.
 fn check<D: Driver>(driver: &D, config: &Config) -> Result<bool, Error> {
     config.check()?;
-    let missing = || driver.missing_session_default(&config.session_defaults());
+    let defaults = config.session_defaults();
+    let missing = || match driver.defaults() {
+        Some(by) => by.missing_default(&defaults),
+        None => defaults.names().next(),
+    };
     if let Some(option) = catch_panic(missing).unwrap_or_default() {
         let label = catch_panic(|| driver.label()).unwrap_or_default();
         return Err(Error::config(format!("{option}: {label} has no such session default")));
     }
-    let has_slots = || driver.supports_fleet_cap();
+    let has_slots = || driver.slots().is_some();
     if config.fleet_cap.is_some() && !catch_panic(has_slots).unwrap_or(false) {
         let label = catch_panic(|| driver.label()).unwrap_or_default();
         return Err(Error::config(format!("fleet_cap: not supported by {label}")));
     }
     let reserves_one = config.statement_timeout.is_some()
-        && catch_panic(|| driver.cancelling_takes_a_session()).unwrap_or(false);
+        && catch_panic(|| driver.cancel().is_some_and(|by| by.takes_a_session())).unwrap_or(false);
     if reserves_one && config.min_idle > 1 && config.min_idle >= config.max_size {
         return Err(Error::config(format!(
             "min_idle {} exceeds max_size {} minus the one connection that \

@@ -214,10 +214,9 @@ impl<D: Driver> PooledConnection<D> {
         self.lease.managed_mut().borrow_as(Usage::PoolQueries)
     }
 
-    /// As [`own`](PooledConnection::own), with the driver's state of the connection.
-    pub(crate) fn own_parts(&mut self) -> (&mut D::Connection, &mut D::State) {
-        let parts = self.lease.managed_mut().own_parts();
-        (&mut parts.connection, &mut parts.state)
+    /// Returns the session for one of the pool's own queries.
+    pub(crate) fn own_session(&mut self) -> &mut D::Session {
+        self.lease.managed_mut().own_session()
     }
 
     pub(crate) fn lease(&self) -> &Lease<D> {

@@ -32,6 +32,7 @@ mod model;
 mod observed;
 mod outage;
 mod panic_safety;
+mod plain_driver;
 mod query_texts;
 mod queue;
 mod reexports;

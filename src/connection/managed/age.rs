@@ -136,21 +136,21 @@ mod tests {
 
     impl Driver for Quiet {
         type Connection = UnixStream;
-        type State = ();
+        type Session = UnixStream;
 
         fn label(&self) -> String {
             "quiet".into()
         }
 
-        fn connect(&self, _: &Attempt) -> Result<(UnixStream, ()), ConnectError> {
+        fn connect(&self, _: &Attempt) -> Result<UnixStream, ConnectError> {
             Err(ConnectError::new(FaultClass::Other, "quiet"))
         }
 
-        fn ping(&self, _: &mut UnixStream, (): &mut (), _: Instant) -> Result<(), BoxError> {
+        fn ping(&self, _: &mut UnixStream, _: Instant) -> Result<(), BoxError> {
             Ok(())
         }
 
-        fn socket_access<'a>(&self, stream: &'a UnixStream, (): &'a ()) -> SocketAccess<'a> {
+        fn socket_access<'a>(&self, stream: &'a UnixStream) -> SocketAccess<'a> {
             SocketAccess::Socket(stream.as_fd())
         }
     }
@@ -161,7 +161,7 @@ mod tests {
     fn open(shared: &Arc<Shared<Quiet>>, now: Instant) -> (Box<Managed<Quiet>>, UnixStream) {
         let (near, far) = UnixStream::pair().expect("a socket pair");
         let timers = deadlines::hold().expect("a thread");
-        let (parts, outcome) = Parts::new(shared, (near, ()), None, timers);
+        let (parts, outcome) = Parts::new(shared, near, None, timers);
         outcome.expect("a descriptor");
         let permit = shared.permits().try_take().expect("a permit");
         (Managed::new(shared, parts, permit, now, now), far)

@@ -8,7 +8,7 @@ use crate::connection::closer::{CloseJob, CloseMode};
 use crate::connection::hooks::CloseHook;
 use crate::connection::permits::Permit;
 use crate::connection::shared::Shared;
-use crate::driver::Driver;
+use crate::driver::{Driver, Session};
 use crate::sys::catch_panic::catch_panic;
 use crate::sys::sockets::Descriptor;
 use crate::sys::spawn::spawn_with;
@@ -71,12 +71,11 @@ impl<D: Driver> Closing<D> {
         let closing = Arc::clone(self);
         let give_up = move || closing.submit(None, true);
         let leave = deadlines::arm(deadline + LEAVE_AFTER, Arc::new(give_up));
-        if catch_panic(|| hook(&mut parts.connection)).is_err() {
+        if catch_panic(|| hook(parts.session.connection_mut())).is_err() {
             self.shared.totals().count_panic();
         }
         drop((abort, leave));
-        let (connection, state) = (&mut parts.connection, &mut parts.state);
-        let owed = self.shared.ask(|driver| driver.give_up(connection, state)).unwrap_or(true);
+        let owed = parts.give_up(&self.shared);
         let is_late = Instant::now() >= deadline;
         self.submit(Some(parts), owed || is_late);
     }

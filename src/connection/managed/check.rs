@@ -5,7 +5,7 @@ use super::final_message::judge;
 use super::managed::Managed;
 use super::verdict::CheckoutVerdict;
 use crate::config::{Role, Validation};
-use crate::driver::{Driver, SocketAccess};
+use crate::driver::{Driver, Session, SocketAccess};
 use crate::error::BoxError;
 use crate::observe::{CloseReason, ServerMessage};
 use crate::sys::catch_panic::{CaughtPanic, catch_panic, drop_catching};
@@ -157,7 +157,8 @@ impl<D: Driver> Managed<D> {
             }
             Ok(Err(error)) if now < deadline => {
                 let shared = &*self.shared;
-                let message = catch_panic(|| shared.driver().message_of(&error)).ok().flatten();
+                let read = || shared.driver().messages()?.message_of(&error);
+                let message = catch_panic(read).ok().flatten();
                 let text = || catch_panic(|| error.to_string()).unwrap_or_default();
                 let own = || ServerMessage::new("", text(), CloseReason::PingFailed);
                 let own = own();
@@ -191,11 +192,11 @@ impl<D: Driver> Managed<D> {
     ) -> Result<Result<bool, BoxError>, CaughtPanic> {
         let shared = Arc::clone(&self.shared);
         let parts = self.parts.as_mut().expect("bug: a closed connection was pinged");
-        let (connection, state) = (&mut parts.connection, &mut parts.state);
-        catch_panic(|| match shared.config().role {
-            Role::Any => shared.driver().ping(connection, state, deadline).map(|()| true),
-            Role::Writable => shared.driver().is_writable(connection, state, deadline),
-            Role::Standby => shared.driver().is_standby(connection, state, deadline),
+        let (driver, session) = (shared.driver(), &mut parts.session);
+        catch_panic(|| match (shared.config().role, driver.roles()) {
+            (Role::Any, _) | (_, None) => driver.ping(session, deadline).map(|()| true),
+            (Role::Writable, Some(roles)) => roles.is_writable(session, deadline),
+            (Role::Standby, Some(roles)) => roles.is_standby(session, deadline),
         })
     }
 
@@ -207,8 +208,11 @@ impl<D: Driver> Managed<D> {
         let watch = self.socket_copy().map(|socket| deadlines::abort_at(deadline, socket));
         let shared = Arc::clone(&self.shared);
         let parts = self.parts.as_mut().expect("bug: a closed connection was queried");
-        let (connection, state) = (&mut parts.connection, &mut parts.state);
-        let answer = shared.ask(|driver| driver.is_writable(connection, state, deadline));
+        let session = &mut parts.session;
+        let answer = shared.ask(|driver| match driver.roles() {
+            Some(roles) => roles.is_writable(session, deadline),
+            None => driver.ping(session, deadline).map(|()| true),
+        });
         drop(watch);
         let accepts = !matches!(answer, Ok(Ok(false)));
         let _ = drop_catching(answer);
@@ -217,8 +221,8 @@ impl<D: Driver> Managed<D> {
 
     /// Returns `true` if a ping on the caller's own thread ends at its deadline.
     pub(crate) fn ping_is_bounded(&self) -> bool {
-        let bounded = || self.shared.ask(D::ping_is_bounded).unwrap_or(false);
-        self.shared.config().role == Role::Any && bounded() || !self.socket_is_unavailable()
+        self.shared.config().role == Role::Any && D::PING_IS_BOUNDED
+            || !self.socket_is_unavailable()
     }
 
     /// Returns the deadline of a ping, `ping_timeout` but no later than the caller's own,
@@ -234,7 +238,7 @@ impl<D: Driver> Managed<D> {
     pub(super) fn rerun_init(&mut self) -> Result<(), CloseCause> {
         let shared = Arc::clone(&self.shared);
         let parts = self.parts.as_mut().expect("bug: a closed connection was initialised");
-        let outcome = shared.set_session_defaults(&mut parts.connection, &mut parts.state);
+        let outcome = shared.set_session_defaults(&mut parts.session);
         let outcome = outcome.map_err(|_| CloseCause::planned(CloseReason::Panicked))?;
         if let Err(error) = outcome {
             let text = catch_panic(|| error.to_string()).unwrap_or_default();
@@ -243,7 +247,9 @@ impl<D: Driver> Managed<D> {
             return Err(ServerMessage::new("", text, CloseReason::Dirty).into_cause());
         }
         let Some(init) = shared.hooks().init() else { return Ok(()) };
-        match catch_panic(|| init(&mut parts.connection).map_err(|error| error.to_string())) {
+        match catch_panic(|| {
+            init(parts.session.connection_mut()).map_err(|error| error.to_string())
+        }) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 let text = format!("the init hook failed after a reset: {error}");

@@ -49,19 +49,14 @@ impl<D: Driver> Managed<D> {
     pub(super) fn left_behind(&mut self) -> Result<SessionState, CloseCause> {
         let (shared, usage) = (&*self.shared, self.usage);
         let parts = self.parts.as_mut().expect("bug: a closed connection was checked in");
-        let (connection, state) = (&mut parts.connection, &mut parts.state);
-        let reset = shared.config().reset;
-        let state = shared.ask(|driver| match driver.is_broken(connection, state) {
-            true => Err(CloseReason::Broken),
-            false => Ok(driver.session_state(connection, state, usage, reset)),
-        });
-        match state.unwrap_or(Err(CloseReason::Panicked)) {
-            Ok(SessionState::OutOfSync) => {
-                Err(self.with_cause(CloseCause::busy(CloseReason::Dirty)))
-            }
-            Ok(state) => Ok(state),
-            Err(reason) => Err(self.with_cause(CloseCause::planned(reason))),
-        }
+        let (session, reset) = (&mut parts.session, shared.config().reset);
+        let finding = match shared.ask(|driver| driver.session_state(session, usage, reset)) {
+            Ok(SessionState::OutOfSync) => CloseCause::busy(CloseReason::Dirty),
+            Ok(SessionState::Broken) => CloseCause::planned(CloseReason::Broken),
+            Ok(state) => return Ok(state),
+            Err(_panicked) => CloseCause::planned(CloseReason::Panicked),
+        };
+        Err(self.with_cause(finding))
     }
 
     #[inline]
@@ -169,17 +164,17 @@ impl<D: Driver> Managed<D> {
         let has_more = cancel_requested || self.is_turn_over(Tick::read());
         let shared = Arc::clone(&self.shared);
         let parts = self.parts.as_mut().expect("bug: a closed connection was reset");
-        let (connection, state) = (&mut parts.connection, &mut parts.state);
-        let reset = shared.config().reset;
+        let (session, reset) = (&mut parts.session, shared.config().reset);
         shared.ask(|driver| {
-            let is_clean = has_more
-                && driver.session_state(connection, state, usage, reset) == SessionState::Clean;
-            let cleaned = match is_clean {
-                true => ResetOutcome::default(),
-                false => driver.reset(connection, state, usage, reset)?,
+            let is_clean =
+                has_more && driver.session_state(session, usage, reset) == SessionState::Clean;
+            let cleaned = match driver.reset() {
+                _ if is_clean => ResetOutcome::default(),
+                Some(by) => by.reset_session(session, usage, reset)?,
+                None => return Err("the driver resets no session".into()),
             };
             if cancel_requested {
-                driver.ping(connection, state, deadline)?;
+                driver.ping(session, deadline)?;
             }
             Ok(cleaned)
         })

@@ -84,8 +84,7 @@ impl<D: Driver> Managed<D> {
             None
         };
         let Some(mut parts) = self.parts.take() else { return };
-        let (connection, state) = (&mut parts.connection, &mut parts.state);
-        let owed = self.shared.ask(|driver| driver.give_up(connection, state)).unwrap_or(true);
+        let owed = parts.give_up(&self.shared);
         let cause = self.cause.as_ref();
         let mode = if busy {
             stop.map_or(CloseMode::Abort, cancel_then_abort)

@@ -26,8 +26,8 @@ impl<D: Driver> Managed<D> {
     #[cold]
     pub(super) fn with_cause(&self, finding: CloseCause) -> CloseCause {
         let Some(parts) = &self.parts else { return finding };
-        let received = self.shared.ask(|driver| driver.final_message(&parts.state));
-        if let Ok(Some(message)) = received {
+        let received = |driver: &D| driver.messages()?.final_message(&parts.session);
+        if let Ok(Some(message)) = self.shared.ask(received) {
             return message.into_cause();
         }
         let Ok(SocketAccess::Socket(socket)) = self.socket_access() else { return finding };
@@ -54,7 +54,7 @@ pub(super) fn judge<D: Driver>(
     verdict: Verdict,
     bytes: &[u8],
 ) -> CheckoutVerdict {
-    let message = || shared.ask(|driver| driver.read_message(bytes)).ok().flatten();
+    let message = || shared.ask(|driver| driver.messages()?.read_message(bytes)).ok().flatten();
     match verdict {
         Verdict::Quiet => CheckoutVerdict::Ready,
         Verdict::Closed(_) => {
@@ -68,7 +68,10 @@ pub(super) fn judge<D: Driver>(
             CheckoutVerdict::Close(CloseCause::planned(CloseReason::ConnectionReset))
         }
         Verdict::Unsolicited(_) => {
-            let decision = shared.ask(|driver| driver.unsolicited(&parts.state, bytes));
+            let decision = shared.ask(|driver| match driver.messages() {
+                Some(messages) => messages.unsolicited(&parts.session, bytes),
+                None => Unsolicited::Ping,
+            });
             match decision.unwrap_or(Unsolicited::Close) {
                 Unsolicited::Keep => CheckoutVerdict::Ready,
                 Unsolicited::Ping => CheckoutVerdict::NeedsPing,
@@ -92,9 +95,9 @@ impl<D: Driver> Managed<D> {
             return cause;
         }
         let Some(parts) = &mut self.parts else { return cause };
-        let (connection, state) = (&mut parts.connection, &mut parts.state);
-        let message =
-            self.shared.ask(|driver| driver.read_final_message(connection, state)).ok().flatten();
+        let session = &mut parts.session;
+        let read = |driver: &D| driver.messages()?.read_final_message(session);
+        let message = self.shared.ask(read).ok().flatten();
         message.map_or(cause, ServerMessage::into_cause)
     }
 }

@@ -26,8 +26,9 @@ impl<D: Driver> Managed<D> {
             return Ok(());
         }
         let parts = self.parts.as_mut().expect("bug: a closed connection had a turn");
-        let (connection, state) = (&mut parts.connection, &mut parts.state);
-        match self.shared.ask(|driver| driver.slot_is_wanted(connection, state)) {
+        let session = &mut parts.session;
+        let ask = |driver: &D| driver.slots().map_or(Ok(false), |by| by.slot_is_wanted(session));
+        match self.shared.ask(ask) {
             Ok(Ok(false)) => {
                 self.shared.slots_are_not_wanted(Instant::now());
                 Ok(())

@@ -3,8 +3,9 @@
 use super::cause::CloseCause;
 use super::managed::Managed;
 use super::parts::Parts;
+use crate::config::Reset;
 use crate::connection::hooks::CheckinAction;
-use crate::driver::{Canceller, Driver, SessionState, SocketAccess};
+use crate::driver::{Canceller, Driver, SessionState, SocketAccess, Usage};
 use crate::error::BoxError;
 use crate::observe::{CloseReason, ServerMessage};
 use crate::sys::catch_panic::{catch_panic, drop_catching};
@@ -96,8 +97,9 @@ impl<D: Driver> Managed<D> {
     pub(crate) fn is_lost(&mut self) -> bool {
         let is_ended = self.socket_copy().is_some_and(|socket| socket.is_ended_by_peer());
         let shared = Arc::clone(&self.shared);
-        let Some(Parts { connection, state, .. }) = &mut self.parts else { return true };
-        is_ended || shared.ask(|driver| driver.is_broken(connection, state)).unwrap_or(true)
+        let Some(Parts { session, .. }) = &mut self.parts else { return true };
+        let state = |driver: &D| driver.session_state(session, Usage::Unused, Reset::None);
+        is_ended || shared.ask(state).unwrap_or(SessionState::Broken) == SessionState::Broken
     }
 
     /// Returns what ends the use of the connection at the deadline, until it is dropped.
@@ -109,8 +111,9 @@ impl<D: Driver> Managed<D> {
         if !matches!(self.socket_access(), Ok(SocketAccess::InProcess)) {
             return None;
         }
-        let ask = |driver: &D| driver.canceller(&parts.connection, &parts.state);
-        let Ok(Some(Canceller::Local(interrupt))) = self.shared.ask(ask) else { return None };
+        let Some((Canceller::Local(interrupt), _)) = parts.canceller(&self.shared) else {
+            return None;
+        };
         let keep_on = move || {
             interrupt();
             Some(clock::after(Instant::now(), INTERRUPT_EVERY))

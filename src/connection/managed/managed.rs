@@ -11,7 +11,7 @@ use crate::connection::shared::Shared;
 use crate::connection::statement_timeout::{
     CancelState, SlowStatements, StatementTimer, TimerSettings,
 };
-use crate::driver::{Driver, SocketAccess, StatementObserver, Usage};
+use crate::driver::{Driver, Session, SocketAccess, StatementObserver, Usage};
 use crate::observe::{CloseReason, Encryption};
 use crate::sys::catch_panic::drop_catching;
 use crate::sys::clock::Tick;
@@ -77,8 +77,8 @@ impl<D: Driver> Managed<D> {
         let jitter = fastrand::f64();
         let lifetime = shared.age_limits().lifetime();
         let deadline = lifetime::deadline(birth, lifetime, config.lifetime_jitter, jitter);
-        let process = shared.ask(|driver| driver.server_process(&parts.connection, &parts.state));
-        let (id, checkout) = shared.register(process.ok().flatten(), birth, deadline);
+        let process = parts.describe(shared, |facts, session| facts.server_process(session));
+        let (id, checkout) = shared.register(process, birth, deadline);
         let watched = shared.watch(parts.own_socket());
         let managed = Box::new(Managed {
             parts: Some(parts),
@@ -114,8 +114,8 @@ impl<D: Driver> Managed<D> {
     /// about one that is not, with what tells warnings apart.
     pub(crate) fn record_protection(&mut self) -> Option<(&'static str, String)> {
         let parts = self.parts.as_ref()?;
-        let answer = self.shared.ask(|driver| driver.protection(&parts.connection, &parts.state));
-        let protection = answer.ok().flatten()?;
+        let protection =
+            parts.describe(&self.shared, |facts, session| facts.protection(session))?;
         self.shared.totals().enter_encryption(protection.encryption);
         self.encryption = Some(protection.encryption);
         protection.warning.map(|warning| (protection.encryption.as_str(), warning))
@@ -123,7 +123,7 @@ impl<D: Driver> Managed<D> {
 
     #[inline]
     pub(crate) fn connection(&self) -> &D::Connection {
-        &self.parts.as_ref().expect("bug: a closed connection was used").connection
+        self.parts.as_ref().expect("bug: a closed connection was used").session.connection()
     }
 
     #[inline]
@@ -135,21 +135,21 @@ impl<D: Driver> Managed<D> {
     #[inline]
     pub(crate) fn borrow_as(&mut self, usage: Usage) -> &mut D::Connection {
         self.usage = self.usage.max(usage);
-        &mut self.parts.as_mut().expect("bug: a closed connection was used").connection
+        self.parts.as_mut().expect("bug: a closed connection was used").session.connection_mut()
     }
 
-    /// Borrows the connection for one of the pool's own queries, with the driver's state.
-    pub(crate) fn own_parts(&mut self) -> &mut Parts<D> {
+    /// Borrows the session for one of the pool's own queries.
+    pub(crate) fn own_session(&mut self) -> &mut D::Session {
         self.usage = self.usage.max(Usage::PoolQueries);
-        self.parts.as_mut().expect("bug: a closed connection was used")
+        &mut self.parts.as_mut().expect("bug: a closed connection was used").session
     }
 
-    /// Returns the driver's state of the connection, until it is closed.
-    pub(crate) fn state(&self) -> Option<&D::State> {
-        self.parts.as_ref().map(|parts| &parts.state)
+    /// Returns the session, until it is closed.
+    pub(crate) fn session(&self) -> Option<&D::Session> {
+        self.parts.as_ref().map(|parts| &parts.session)
     }
 
-    /// Returns the driver's connection and its state, until it is closed.
+    /// Returns the session and what we hold for it, until it is closed.
     pub(crate) fn parts(&self) -> Option<&Parts<D>> {
         self.parts.as_ref()
     }
@@ -237,11 +237,10 @@ impl<D: Driver> Managed<D> {
             timeout: config.statement_timeout,
             slow: config.slow_statement.map(|limit| self.slow_statements(limit)),
         });
-        if let Some(Parts { connection, state, .. }) = &self.parts {
+        if let Some(Parts { session, .. }) = &self.parts {
             let observer: Arc<dyn StatementObserver> = Arc::<StatementTimer>::clone(&timer);
-            let observed =
-                self.shared.ask(|driver| driver.observe_statements(connection, state, observer));
-            if observed.unwrap_or(false) {
+            let observe = |driver: &D| Some(driver.statements()?.observe(session, observer));
+            if self.shared.ask(observe).ok().flatten().unwrap_or(false) {
                 timer.statements_are_observed();
             }
         }
@@ -263,11 +262,7 @@ impl<D: Driver> Managed<D> {
 
     pub(super) fn stop(&self) -> Option<Stop> {
         let parts = self.parts.as_ref()?;
-        let ask = |driver: &D| {
-            let canceller = driver.canceller(&parts.connection, &parts.state)?;
-            Some((canceller, driver.cancelling_takes_a_session()))
-        };
-        let (canceller, takes_a_session) = self.shared.ask(ask).ok().flatten()?;
+        let (canceller, takes_a_session) = parts.canceller(&self.shared)?;
         let config = self.shared.config();
         let permits = takes_a_session.then(|| Arc::clone(self.shared.permits()));
         Some(Stop { canceller, permits, tcp: config.tcp(), grace: config.close_grace })

@@ -1,9 +1,9 @@
 //! The driver's connection and the driver's state of it.
 
 use crate::connection::shared::Shared;
-use crate::driver::{Driver, SocketAccess};
+use crate::driver::{Canceller, DescribeSession, Driver, Session, SocketAccess};
 use crate::error::BoxError;
-use crate::sys::catch_panic::{CaughtPanic, drop_catching};
+use crate::sys::catch_panic::CaughtPanic;
 use crate::sys::deadlines::Hold;
 use crate::sys::descriptors::{self, Reserve};
 use crate::sys::sockets::Descriptor;
@@ -13,8 +13,7 @@ use std::time::Instant;
 /// What the driver returned for one connection, and what we hold for it from its birth:
 /// there may be no descriptor and no thread left when they are needed.
 pub(crate) struct Parts<D: Driver> {
-    pub(crate) connection: D::Connection,
-    pub(crate) state: D::State,
+    pub(crate) session: D::Session,
     /// A descriptor of our own for the socket, if the driver exposes one.
     socket: Option<Descriptor>,
     /// The timers that end what takes too long on it.
@@ -29,11 +28,11 @@ impl<D: Driver> Parts<D> {
     /// The connection cannot be used if that fails: the error is the system's.
     pub(crate) fn new(
         shared: &Shared<D>,
-        (connection, state): (D::Connection, D::State),
+        session: D::Session,
         dialled: Option<Descriptor>,
         timers: Hold,
     ) -> (Parts<D>, io::Result<()>) {
-        let mut parts = Parts { connection, state, socket: None, _timers: timers, _reserve: None };
+        let mut parts = Parts { session, socket: None, _timers: timers, _reserve: None };
         let own = match parts.socket_access(shared).or_else(|_| parts.socket_access(shared)) {
             Ok(SocketAccess::Socket(socket)) => {
                 let dialled = dialled.filter(|dialled| dialled.is_same_socket(socket));
@@ -52,7 +51,7 @@ impl<D: Driver> Parts<D> {
         &self,
         shared: &Shared<D>,
     ) -> Result<SocketAccess<'_>, CaughtPanic> {
-        shared.ask(|driver| driver.socket_access(&self.connection, &self.state))
+        shared.ask(|driver| driver.socket_access(&self.session))
     }
 
     /// Returns our descriptor for the socket that the connection had at its birth.
@@ -77,16 +76,40 @@ impl<D: Driver> Parts<D> {
 
     /// Tells the driver that the session is as a borrower is to find it. No I/O.
     pub(crate) fn mark_clean(&mut self, shared: &Shared<D>) {
-        let (connection, state) = (&mut self.connection, &mut self.state);
+        let session = &mut self.session;
         // After a panic the driver at worst resets what needs no reset.
-        let _ = shared.ask(|driver| driver.mark_clean(connection, state));
+        let _ = shared.ask(|driver| driver.reset().map(|reset| reset.mark_clean(session)));
+    }
+
+    /// Prepares for the drop; returns `true` if a reply is still outstanding. No I/O.
+    pub(super) fn give_up(&mut self, shared: &Shared<D>) -> bool {
+        let session = &mut self.session;
+        let owed = shared.ask(|driver| driver.cancel().is_some_and(|by| by.give_up(session)));
+        owed.unwrap_or(true)
+    }
+
+    /// Returns what the driver knows of the session. No I/O.
+    pub(crate) fn describe<T>(
+        &self,
+        shared: &Shared<D>,
+        ask: impl FnOnce(&dyn DescribeSession<D::Session>, &D::Session) -> Option<T>,
+    ) -> Option<T> {
+        shared.ask(|driver| ask(driver.facts()?, &self.session)).ok().flatten()
+    }
+
+    /// Returns a handle that cancels the running statement, and whether a request of it takes
+    /// a session of the server.
+    pub(super) fn canceller(&self, shared: &Shared<D>) -> Option<(Canceller, bool)> {
+        let ask = |driver: &D| {
+            let by = driver.cancel()?;
+            Some((by.canceller(&self.session)?, by.takes_a_session()))
+        };
+        shared.ask(ask).ok().flatten()
     }
 
     /// Gives the driver's connection up; every descriptor of ours is closed.
     pub(crate) fn into_connection(self) -> D::Connection {
-        let Parts { connection, state, .. } = self;
-        let _ = drop_catching(state);
-        connection
+        self.session.into_connection()
     }
 
     /// Reads the server's limits over this connection; an error if the connection failed
@@ -96,9 +119,9 @@ impl<D: Driver> Parts<D> {
         shared: &Shared<D>,
         deadline: Instant,
     ) -> Result<(), BoxError> {
-        let (connection, state) = (&mut self.connection, &mut self.state);
-        let read = shared.ask(|driver| driver.server_limits(connection, state, deadline));
-        match read.map_err(BoxError::from).and_then(|limits| limits) {
+        let session = &mut self.session;
+        let read = |driver: &D| Some(driver.limits()?.read_limits(session, deadline));
+        match shared.ask(read).map_err(BoxError::from).and_then(Option::transpose) {
             Ok(limits) => {
                 limits.into_iter().for_each(|limits| shared.apply_limits(limits));
                 Ok(())

@@ -10,6 +10,10 @@ use crate::config::tls::Verification;
 use crate::config::{PoolOptions, Reset, Role, ServerLimits, SessionDefaults};
 use crate::driver::attempt::Attempt;
 use crate::driver::cancel::Canceller;
+use crate::driver::capabilities::{
+    AskRole, CancelStatement, DescribeSession, HoldSlot, ReadLimits, ReadMessages, ResetSession,
+    SetDefaults,
+};
 use crate::driver::connect::credentials::Credentials;
 use crate::driver::connect::descriptors;
 use crate::driver::connect::fleet::{self, LoginTurn};
@@ -225,20 +229,19 @@ fn takes_writes(connection: &mut Conn) -> mysql::Result<bool> {
     Ok(answer == Some(0))
 }
 
+/// The driver's connection, and what we keep beside it.
+type Session = (Conn, ConnectionState);
+
 impl Driver for MySql {
     type Connection = Conn;
-    type State = ConnectionState;
+    type Session = Session;
 
     fn label(&self) -> String {
         let endpoint = self.servers.label();
         format!("mysql {endpoint}/{}", self.opts.get_db_name().unwrap_or_default())
     }
 
-    fn options(&self) -> Option<&PoolOptions> {
-        Some(&self.options)
-    }
-
-    fn connect(&self, attempt: &Attempt) -> Result<(Conn, ConnectionState), ConnectError> {
+    fn connect(&self, attempt: &Attempt) -> Result<Session, ConnectError> {
         let label = self.servers.label();
         let configured = self.configure(attempt)?;
         let _turn = LoginTurn::take(attempt, &label)?;
@@ -260,45 +263,18 @@ impl Driver for MySql {
         Ok((connection, state))
     }
 
-    fn ping(
-        &self,
-        connection: &mut Conn,
-        _: &mut ConnectionState,
-        _: Instant,
-    ) -> Result<(), BoxError> {
+    fn ping(&self, (connection, _): &mut Session, _: Instant) -> Result<(), BoxError> {
         Ok(connection.ping()?)
     }
 
-    fn is_writable(
-        &self,
-        connection: &mut Conn,
-        _: &mut ConnectionState,
-        _: Instant,
-    ) -> Result<bool, BoxError> {
-        Ok(takes_writes(connection)?)
-    }
-
-    fn is_standby(
-        &self,
-        connection: &mut Conn,
-        _: &mut ConnectionState,
-        _: Instant,
-    ) -> Result<bool, BoxError> {
-        Ok(!takes_writes(connection)?)
-    }
-
-    fn socket_access<'a>(&self, connection: &'a Conn, _: &'a ConnectionState) -> SocketAccess<'a> {
+    #[inline]
+    fn socket_access<'a>(&self, (connection, _): &'a Session) -> SocketAccess<'a> {
         SocketAccess::Socket(sockets::borrow(connection))
-    }
-
-    fn protection(&self, _: &Conn, state: &ConnectionState) -> Option<Protection> {
-        state.protection.clone()
     }
 
     fn session_state(
         &self,
-        connection: &mut Conn,
-        state: &mut ConnectionState,
+        (connection, state): &mut Session,
         usage: Usage,
         reset: Reset,
     ) -> SessionState {
@@ -314,40 +290,110 @@ impl Driver for MySql {
         }
     }
 
-    fn reset(
+    fn options(&self) -> Option<&PoolOptions> {
+        Some(&self.options)
+    }
+
+    fn reset(&self) -> Option<&dyn ResetSession<Session>> {
+        Some(self)
+    }
+
+    fn cancel(&self) -> Option<&dyn CancelStatement<Session>> {
+        Some(self)
+    }
+
+    fn messages(&self) -> Option<&dyn ReadMessages<Session>> {
+        Some(self)
+    }
+
+    fn limits(&self) -> Option<&dyn ReadLimits<Session>> {
+        Some(self)
+    }
+
+    fn roles(&self) -> Option<&dyn AskRole<Session>> {
+        Some(self)
+    }
+
+    fn defaults(&self) -> Option<&dyn SetDefaults<Session>> {
+        Some(self)
+    }
+
+    fn slots(&self) -> Option<&dyn HoldSlot<Session>> {
+        Some(self)
+    }
+
+    fn facts(&self) -> Option<&dyn DescribeSession<Session>> {
+        Some(self)
+    }
+}
+
+impl ResetSession<Session> for MySql {
+    fn reset_session(
         &self,
-        connection: &mut Conn,
-        state: &mut ConnectionState,
+        (connection, state): &mut Session,
         usage: Usage,
         _: Reset,
     ) -> Result<ResetOutcome, BoxError> {
         state.statements.forget();
         self.session_reset.reset(connection, &mut state.origin, usage)
     }
+}
 
-    fn supports_fleet_cap(&self) -> bool {
-        true
-    }
-
-    fn slot_is_wanted(
-        &self,
-        connection: &mut Conn,
-        state: &mut ConnectionState,
-    ) -> Result<bool, BoxError> {
+impl HoldSlot<Session> for MySql {
+    fn slot_is_wanted(&self, (connection, state): &mut Session) -> Result<bool, BoxError> {
         match &state.origin.fleet_slot {
             Some(slot) => Ok(slot.is_wanted(connection)?),
             None => Ok(false),
         }
     }
+}
 
-    fn missing_session_default(&self, _: &SessionDefaults) -> Option<&'static str> {
-        None
+impl CancelStatement<Session> for MySql {
+    fn canceller(&self, (connection, state): &Session) -> Option<Canceller> {
+        Some(Canceller::Remote(kill_query::killer(self, connection, &state.endpoint)))
     }
 
-    fn set_session_defaults(
+    fn takes_a_session(&self) -> bool {
+        true
+    }
+}
+
+impl ReadMessages<Session> for MySql {
+    fn read_message(&self, bytes: &[u8]) -> Option<ServerMessage> {
+        error_packet::read(bytes)
+    }
+
+    /// The protocol has no harmless unsolicited data: the next query would take it for
+    /// its own answer.
+    fn unsolicited(&self, _: &Session, _: &[u8]) -> Unsolicited {
+        Unsolicited::Close
+    }
+}
+
+impl ReadLimits<Session> for MySql {
+    fn read_limits(
         &self,
-        connection: &mut Conn,
-        _: &mut ConnectionState,
+        (connection, _): &mut Session,
+        _: Instant,
+    ) -> Result<ServerLimits, BoxError> {
+        server_limits::read(connection)
+    }
+}
+
+impl AskRole<Session> for MySql {
+    fn is_writable(&self, (connection, _): &mut Session, _: Instant) -> Result<bool, BoxError> {
+        Ok(takes_writes(connection)?)
+    }
+
+    fn is_standby(&self, (connection, _): &mut Session, _: Instant) -> Result<bool, BoxError> {
+        Ok(!takes_writes(connection)?)
+    }
+}
+
+impl SetDefaults<Session> for MySql {
+    fn set_defaults(
+        &self,
+        (connection, _): &mut Session,
         defaults: &SessionDefaults,
     ) -> Result<(), BoxError> {
         for statement in session_defaults::statements(defaults) {
@@ -355,35 +401,14 @@ impl Driver for MySql {
         }
         Ok(())
     }
+}
 
-    fn read_message(&self, bytes: &[u8]) -> Option<ServerMessage> {
-        error_packet::read(bytes)
-    }
-
-    /// The protocol has no harmless unsolicited data: the next query would take it for
-    /// its own answer.
-    fn unsolicited(&self, _: &ConnectionState, _: &[u8]) -> Unsolicited {
-        Unsolicited::Close
-    }
-
-    fn server_process(&self, connection: &Conn, _: &ConnectionState) -> Option<u64> {
+impl DescribeSession<Session> for MySql {
+    fn server_process(&self, (connection, _): &Session) -> Option<u64> {
         Some(connection.connection_id().into())
     }
 
-    fn canceller(&self, connection: &Conn, state: &ConnectionState) -> Option<Canceller> {
-        Some(Canceller::Remote(kill_query::killer(self, connection, &state.endpoint)))
-    }
-
-    fn cancelling_takes_a_session(&self) -> bool {
-        true
-    }
-
-    fn server_limits(
-        &self,
-        connection: &mut Conn,
-        _: &mut ConnectionState,
-        _: Instant,
-    ) -> Result<Option<ServerLimits>, BoxError> {
-        server_limits::read(connection).map(Some)
+    fn protection(&self, (_, state): &Session) -> Option<Protection> {
+        state.protection.clone()
     }
 }

@@ -13,6 +13,10 @@ use crate::config::settings::{Endpoint, shown};
 use crate::config::{PoolOptions, Reset, ServerLimits, SessionDefaults};
 use crate::driver::attempt::Attempt;
 use crate::driver::cancel::Canceller;
+use crate::driver::capabilities::{
+    AskRole, CancelStatement, DescribeSession, HoldSlot, ObserveStatements, ReadLimits,
+    ReadMessages, ResetSession, SetDefaults,
+};
 use crate::driver::connect::descriptors;
 use crate::driver::connect::fleet::{self, LoginTurn};
 use crate::driver::connect::transport_security::TransportSecurity;
@@ -222,9 +226,14 @@ impl Postgres {
     }
 }
 
+/// The driver's client, and what we keep beside it.
+type Session = (Client, ConnectionState);
+
 impl Driver for Postgres {
     type Connection = Client;
-    type State = ConnectionState;
+    type Session = Session;
+
+    const PING_IS_BOUNDED: bool = true;
 
     fn label(&self) -> String {
         let endpoint = self.servers.label();
@@ -233,11 +242,7 @@ impl Driver for Postgres {
         format!("postgres {endpoint}/{name}")
     }
 
-    fn options(&self) -> Option<&PoolOptions> {
-        Some(&self.options)
-    }
-
-    fn connect(&self, attempt: &Attempt) -> Result<(Client, ConnectionState), ConnectError> {
+    fn connect(&self, attempt: &Attempt) -> Result<Session, ConnectError> {
         let label = self.servers.label();
         let (own, fixed) = (self.config.clone(), client_config::endpoints_and_tls);
         let config = self.before_connect.configure(own, fixed, &label, attempt)?;
@@ -253,73 +258,30 @@ impl Driver for Postgres {
         self.servers.open(&wanted, attempt, |candidate| self.dial(candidate, &config, attempt))
     }
 
-    fn ping(
-        &self,
-        client: &mut Client,
-        _: &mut ConnectionState,
-        deadline: Instant,
-    ) -> Result<(), BoxError> {
+    fn ping(&self, (client, _): &mut Session, deadline: Instant) -> Result<(), BoxError> {
         let left = deadline.saturating_duration_since(Instant::now());
         Ok(client.is_valid(left)?)
     }
 
-    fn is_writable(
-        &self,
-        client: &mut Client,
-        _: &mut ConnectionState,
-        _: Instant,
-    ) -> Result<bool, BoxError> {
-        let messages = client.simple_query("show transaction_read_only")?;
-        let is_off = |message: &SimpleQueryMessage| match message {
-            SimpleQueryMessage::Row(row) => row.get(0) == Some("off"),
-            _ => false,
-        };
-        Ok(messages.iter().any(is_off))
-    }
-
-    fn is_standby(
-        &self,
-        client: &mut Client,
-        _: &mut ConnectionState,
-        _: Instant,
-    ) -> Result<bool, BoxError> {
-        Ok(session_role::is_standby(client)?)
-    }
-
-    fn ping_is_bounded(&self) -> bool {
-        true
-    }
-
-    fn socket_access<'a>(&self, _: &'a Client, state: &'a ConnectionState) -> SocketAccess<'a> {
+    #[inline]
+    fn socket_access<'a>(&self, (_, state): &'a Session) -> SocketAccess<'a> {
         state
             .socket
             .as_ref()
             .map_or(SocketAccess::Unavailable, |socket| SocketAccess::Socket(socket.as_fd()))
     }
 
-    fn is_broken(&self, client: &mut Client, state: &mut ConnectionState) -> bool {
-        // The driver notices the end a moment after the message that announces it.
-        client.is_closed() || state.protocol.as_ref().is_some_and(|protocol| protocol.has_ended())
-    }
-
-    /// The driver's drop waits for all replies, and for ever if rows were forgotten.
-    fn give_up(&self, _: &mut Client, state: &mut ConnectionState) -> bool {
-        state.protocol.as_ref().is_some_and(|protocol| protocol.give_up())
-    }
-
-    fn mark_clean(&self, _: &mut Client, state: &mut ConnectionState) {
-        if let Some(protocol) = &state.protocol {
-            protocol.mark_clean();
-        }
-    }
-
     fn session_state(
         &self,
-        client: &mut Client,
-        state: &mut ConnectionState,
+        (client, state): &mut Session,
         usage: Usage,
         reset: Reset,
     ) -> SessionState {
+        // The driver notices the end a moment after the message that announces it.
+        let has_ended = state.protocol.as_ref().is_some_and(|protocol| protocol.has_ended());
+        if has_ended || client.is_closed() {
+            return SessionState::Broken;
+        }
         if reset != Reset::None && usage != Usage::Unused {
             reset::drop_notifications(client);
         }
@@ -330,10 +292,56 @@ impl Driver for Postgres {
         reset::session_state(state.protocol.as_deref(), usage, reset)
     }
 
-    fn reset(
+    /// The driver panics at the first use inside a runtime.
+    fn is_usable_here(&self) -> bool {
+        async_context::thread_may_block()
+    }
+
+    fn options(&self) -> Option<&PoolOptions> {
+        Some(&self.options)
+    }
+
+    fn reset(&self) -> Option<&dyn ResetSession<Session>> {
+        Some(self)
+    }
+
+    fn cancel(&self) -> Option<&dyn CancelStatement<Session>> {
+        Some(self)
+    }
+
+    fn statements(&self) -> Option<&dyn ObserveStatements<Session>> {
+        Some(self)
+    }
+
+    fn messages(&self) -> Option<&dyn ReadMessages<Session>> {
+        Some(self)
+    }
+
+    fn limits(&self) -> Option<&dyn ReadLimits<Session>> {
+        Some(self)
+    }
+
+    fn roles(&self) -> Option<&dyn AskRole<Session>> {
+        Some(self)
+    }
+
+    fn defaults(&self) -> Option<&dyn SetDefaults<Session>> {
+        Some(self)
+    }
+
+    fn slots(&self) -> Option<&dyn HoldSlot<Session>> {
+        Some(self)
+    }
+
+    fn facts(&self) -> Option<&dyn DescribeSession<Session>> {
+        Some(self)
+    }
+}
+
+impl ResetSession<Session> for Postgres {
+    fn reset_session(
         &self,
-        client: &mut Client,
-        state: &mut ConnectionState,
+        (client, state): &mut Session,
         usage: Usage,
         reset: Reset,
     ) -> Result<ResetOutcome, BoxError> {
@@ -342,111 +350,24 @@ impl Driver for Postgres {
         reset::reset(client, protocol, state.fleet_slot, (unproven, reset))
     }
 
-    fn supports_fleet_cap(&self) -> bool {
-        true
+    fn mark_clean(&self, (_, state): &mut Session) {
+        if let Some(protocol) = &state.protocol {
+            protocol.mark_clean();
+        }
     }
+}
 
-    fn slot_is_wanted(
-        &self,
-        client: &mut Client,
-        state: &mut ConnectionState,
-    ) -> Result<bool, BoxError> {
+impl HoldSlot<Session> for Postgres {
+    fn slot_is_wanted(&self, (client, state): &mut Session) -> Result<bool, BoxError> {
         match state.fleet_slot {
             Some(slot) => Ok(slot.is_wanted(client)?),
             None => Ok(false),
         }
     }
+}
 
-    fn missing_session_default(&self, _: &SessionDefaults) -> Option<&'static str> {
-        None
-    }
-
-    fn set_session_defaults(
-        &self,
-        connection: &mut Client,
-        _: &mut ConnectionState,
-        defaults: &SessionDefaults,
-    ) -> Result<(), BoxError> {
-        Ok(connection.batch_execute(&session_defaults::statements(defaults))?)
-    }
-
-    fn read_message(&self, bytes: &[u8]) -> Option<ServerMessage> {
-        messages::read(bytes)
-    }
-
-    fn final_message(&self, state: &ConnectionState) -> Option<ServerMessage> {
-        state.fatal()
-    }
-
-    fn server_process(&self, _: &Client, state: &ConnectionState) -> Option<u64> {
-        state.server_process()
-    }
-
-    fn progress(&self, state: &ConnectionState) -> Option<Progress> {
-        state.progress()
-    }
-
-    fn is_in_transaction(&self, _: &Client, state: &ConnectionState) -> Option<bool> {
-        state.is_in_transaction()
-    }
-
-    fn message_of(&self, error: &BoxError) -> Option<ServerMessage> {
-        messages::of(error.downcast_ref::<postgres::Error>()?)
-    }
-
-    /// Polls the driver's connection once, which reads what has arrived and sends
-    /// nothing.
-    fn read_final_message(
-        &self,
-        client: &mut Client,
-        state: &mut ConnectionState,
-    ) -> Option<ServerMessage> {
-        if state.is_encrypted() && async_context::thread_may_block() {
-            let mut notifications = client.notifications();
-            let _ = notifications.timeout_iter(Duration::ZERO).next();
-        }
-        state.fatal()
-    }
-
-    fn protection(&self, _: &Client, state: &ConnectionState) -> Option<Protection> {
-        state.protection.clone()
-    }
-
-    fn unsolicited(&self, state: &ConnectionState, bytes: &[u8]) -> Unsolicited {
-        if state.is_encrypted() { Unsolicited::Ping } else { messages::unsolicited(bytes) }
-    }
-
-    fn may_block_here(&self) -> bool {
-        async_context::thread_may_block()
-    }
-
-    /// The driver panics at the first use inside a runtime.
-    fn is_usable_here(&self) -> bool {
-        async_context::thread_may_block()
-    }
-
-    fn server_limits(
-        &self,
-        client: &mut Client,
-        state: &mut ConnectionState,
-        _: Instant,
-    ) -> Result<Option<ServerLimits>, BoxError> {
-        let process_id = state.protocol.as_ref().and_then(|protocol| protocol.process_id());
-        server_limits::read(client, process_id)
-            .map(Some)
-            .map_err(|error| self.lost(state, error).into())
-    }
-
-    fn observe_statements(
-        &self,
-        _: &Client,
-        state: &ConnectionState,
-        observer: Arc<dyn StatementObserver>,
-    ) -> bool {
-        state.protocol.as_ref().is_some_and(|protocol| protocol.observe(observer))
-    }
-
-    fn canceller(&self, client: &Client, state: &ConnectionState) -> Option<Canceller> {
+impl CancelStatement<Session> for Postgres {
+    fn canceller(&self, (client, state): &Session) -> Option<Canceller> {
         let path = match &state.protocol {
             None => cancel::Path::Unix,
             Some(_) => cancel::Path::Tcp {
@@ -455,5 +376,98 @@ impl Driver for Postgres {
             },
         };
         Some(Canceller::Remote(cancel::request(client.cancel_token(), path)))
+    }
+
+    /// The driver's drop waits for all replies, and for ever if rows were forgotten.
+    fn give_up(&self, (_, state): &mut Session) -> bool {
+        state.protocol.as_ref().is_some_and(|protocol| protocol.give_up())
+    }
+}
+
+impl ObserveStatements<Session> for Postgres {
+    fn observe(&self, (_, state): &Session, observer: Arc<dyn StatementObserver>) -> bool {
+        state.protocol.as_ref().is_some_and(|protocol| protocol.observe(observer))
+    }
+}
+
+impl ReadMessages<Session> for Postgres {
+    fn read_message(&self, bytes: &[u8]) -> Option<ServerMessage> {
+        messages::read(bytes)
+    }
+
+    fn final_message(&self, (_, state): &Session) -> Option<ServerMessage> {
+        state.fatal()
+    }
+
+    /// Polls the driver's connection once, which reads what has arrived and sends
+    /// nothing.
+    fn read_final_message(&self, (client, state): &mut Session) -> Option<ServerMessage> {
+        if state.is_encrypted() && async_context::thread_may_block() {
+            let mut notifications = client.notifications();
+            let _ = notifications.timeout_iter(Duration::ZERO).next();
+        }
+        state.fatal()
+    }
+
+    fn message_of(&self, error: &BoxError) -> Option<ServerMessage> {
+        messages::of(error.downcast_ref::<postgres::Error>()?)
+    }
+
+    fn unsolicited(&self, (_, state): &Session, bytes: &[u8]) -> Unsolicited {
+        if state.is_encrypted() { Unsolicited::Ping } else { messages::unsolicited(bytes) }
+    }
+}
+
+impl ReadLimits<Session> for Postgres {
+    fn read_limits(
+        &self,
+        (client, state): &mut Session,
+        _: Instant,
+    ) -> Result<ServerLimits, BoxError> {
+        let process_id = state.protocol.as_ref().and_then(|protocol| protocol.process_id());
+        server_limits::read(client, process_id).map_err(|error| self.lost(state, error).into())
+    }
+}
+
+impl AskRole<Session> for Postgres {
+    fn is_writable(&self, (client, _): &mut Session, _: Instant) -> Result<bool, BoxError> {
+        let messages = client.simple_query("show transaction_read_only")?;
+        let is_off = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => row.get(0) == Some("off"),
+            _ => false,
+        };
+        Ok(messages.iter().any(is_off))
+    }
+
+    fn is_standby(&self, (client, _): &mut Session, _: Instant) -> Result<bool, BoxError> {
+        Ok(session_role::is_standby(client)?)
+    }
+}
+
+impl SetDefaults<Session> for Postgres {
+    fn set_defaults(
+        &self,
+        (client, _): &mut Session,
+        defaults: &SessionDefaults,
+    ) -> Result<(), BoxError> {
+        Ok(client.batch_execute(&session_defaults::statements(defaults))?)
+    }
+}
+
+impl DescribeSession<Session> for Postgres {
+    fn server_process(&self, (_, state): &Session) -> Option<u64> {
+        state.server_process()
+    }
+
+    fn progress(&self, (_, state): &Session) -> Option<Progress> {
+        state.progress()
+    }
+
+    fn is_in_transaction(&self, (_, state): &Session) -> Option<bool> {
+        state.is_in_transaction()
+    }
+
+    fn protection(&self, (_, state): &Session) -> Option<Protection> {
+        state.protection.clone()
     }
 }

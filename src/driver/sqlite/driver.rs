@@ -7,6 +7,7 @@ use crate::config::{PoolOptions, Reset, SessionDefaults};
 use crate::driver::attempt::Attempt;
 use crate::driver::before_connect::BeforeConnect;
 use crate::driver::cancel::Canceller;
+use crate::driver::capabilities::{CancelStatement, DescribeSession, ResetSession, SetDefaults};
 use crate::driver::driver::Driver;
 use crate::driver::from_settings::FromSettings;
 use crate::driver::session::{ResetOutcome, SessionState, Usage};
@@ -254,9 +255,14 @@ impl fmt::Debug for Sqlite {
     }
 }
 
+/// The driver's connection, and what we keep beside it.
+type Session = (Connection, ConnectionState);
+
 impl Driver for Sqlite {
     type Connection = Connection;
-    type State = ConnectionState;
+    type Session = Session;
+
+    const PING_IS_BOUNDED: bool = true;
 
     fn label(&self) -> String {
         match &self.endpoint {
@@ -265,52 +271,34 @@ impl Driver for Sqlite {
         }
     }
 
-    fn options(&self) -> Option<&PoolOptions> {
-        Some(&self.options)
-    }
-
-    fn connect(&self, attempt: &Attempt) -> Result<(Connection, ConnectionState), ConnectError> {
+    fn connect(&self, attempt: &Attempt) -> Result<Session, ConnectError> {
         let nothing = |_: &OpenFlags| ();
         let flags = self.before_connect.configure(self.flags, nothing, &self.label(), attempt)?;
         attempt.enter(Phase::Connecting);
         self.connect_to_file(flags)
     }
 
-    fn ping(
-        &self,
-        connection: &mut Connection,
-        state: &mut ConnectionState,
-        _: Instant,
-    ) -> Result<(), BoxError> {
+    fn ping(&self, (connection, state): &mut Session, _: Instant) -> Result<(), BoxError> {
         if state.file.has_moved() {
             return Err("the database file was deleted or replaced".into());
         }
         Ok(read_schema_version(connection)?)
     }
 
-    fn is_broken(&self, _: &mut Connection, state: &mut ConnectionState) -> bool {
-        state.file.has_moved()
-    }
-
-    fn mark_clean(&self, connection: &mut Connection, state: &mut ConnectionState) {
-        state.mark_clean(connection);
-    }
-
-    fn socket_access<'a>(&self, _: &'a Connection, _: &'a ConnectionState) -> SocketAccess<'a> {
+    #[inline]
+    fn socket_access<'a>(&self, _: &'a Session) -> SocketAccess<'a> {
         SocketAccess::InProcess
-    }
-
-    fn is_in_transaction(&self, connection: &Connection, _: &ConnectionState) -> Option<bool> {
-        Some(!connection.is_autocommit())
     }
 
     fn session_state(
         &self,
-        connection: &mut Connection,
-        state: &mut ConnectionState,
+        (connection, state): &mut Session,
         _: Usage,
         reset: Reset,
     ) -> SessionState {
+        if state.file.has_moved() {
+            return SessionState::Broken;
+        }
         // No I/O: SQLite keeps both in memory. A statement that was not read to its end
         // holds a snapshot, which cannot be ended without the statement; an open
         // transaction holds a lock on the database that every other connection would wait
@@ -329,10 +317,31 @@ impl Driver for Sqlite {
         }
     }
 
-    fn reset(
+    fn options(&self) -> Option<&PoolOptions> {
+        Some(&self.options)
+    }
+
+    fn reset(&self) -> Option<&dyn ResetSession<Session>> {
+        Some(self)
+    }
+
+    fn cancel(&self) -> Option<&dyn CancelStatement<Session>> {
+        Some(self)
+    }
+
+    fn defaults(&self) -> Option<&dyn SetDefaults<Session>> {
+        Some(self)
+    }
+
+    fn facts(&self) -> Option<&dyn DescribeSession<Session>> {
+        Some(self)
+    }
+}
+
+impl ResetSession<Session> for Sqlite {
+    fn reset_session(
         &self,
-        connection: &mut Connection,
-        state: &mut ConnectionState,
+        (connection, state): &mut Session,
         _: Usage,
         reset: Reset,
     ) -> Result<ResetOutcome, BoxError> {
@@ -343,14 +352,28 @@ impl Driver for Sqlite {
         Ok(ResetOutcome::default().with_rolled_back(true))
     }
 
-    fn missing_session_default(&self, defaults: &SessionDefaults) -> Option<&'static str> {
+    fn mark_clean(&self, (connection, state): &mut Session) {
+        state.mark_clean(connection);
+    }
+}
+
+impl CancelStatement<Session> for Sqlite {
+    fn canceller(&self, (connection, _): &Session) -> Option<Canceller> {
+        // SQLite documentation, "sqlite3_interrupt": it does not affect a statement that
+        // begins when no other is running.
+        let handle = connection.get_interrupt_handle();
+        Some(Canceller::Local(Arc::new(move || handle.interrupt())))
+    }
+}
+
+impl SetDefaults<Session> for Sqlite {
+    fn missing_default(&self, defaults: &SessionDefaults) -> Option<&'static str> {
         defaults.names().find(|name| *name != "read_only")
     }
 
-    fn set_session_defaults(
+    fn set_defaults(
         &self,
-        connection: &mut Connection,
-        _: &mut ConnectionState,
+        (connection, _): &mut Session,
         defaults: &SessionDefaults,
     ) -> Result<(), BoxError> {
         if let Some(read_only) = defaults.read_only {
@@ -358,15 +381,10 @@ impl Driver for Sqlite {
         }
         Ok(())
     }
+}
 
-    fn ping_is_bounded(&self) -> bool {
-        true
-    }
-
-    fn canceller(&self, connection: &Connection, _: &ConnectionState) -> Option<Canceller> {
-        // SQLite documentation, "sqlite3_interrupt": it does not affect a statement that
-        // begins when no other is running.
-        let handle = connection.get_interrupt_handle();
-        Some(Canceller::Local(Arc::new(move || handle.interrupt())))
+impl DescribeSession<Session> for Sqlite {
+    fn is_in_transaction(&self, (connection, _): &Session) -> Option<bool> {
+        Some(!connection.is_autocommit())
     }
 }

@@ -122,8 +122,7 @@ pub(super) fn identity<D: Driver>(connection: &PooledConnection<D>) -> Connectio
     let (lease, number) = (connection.lease(), PooledConnection::id(connection));
     let parts = lease.managed().parts();
     let ask = |parts: &Parts<D>| {
-        let named = |driver: &D| driver.server_process(&parts.connection, &parts.state);
-        lease.shared().ask(named).ok().flatten()
+        parts.describe(lease.shared(), |facts, session| facts.server_process(session))
     };
     let pool = lease.shared().name().to_owned();
     ConnectionIdentity { pool, number, server_process: parts.and_then(ask) }
@@ -131,8 +130,8 @@ pub(super) fn identity<D: Driver>(connection: &PooledConnection<D>) -> Connectio
 
 /// Returns how far the work on this connection has come, where the driver shows it.
 pub(super) fn progress<D: Driver>(connection: &PooledConnection<D>) -> Option<Progress> {
-    let state = connection.lease().managed().state()?;
-    connection.lease().shared().ask(|driver| driver.progress(state)).ok().flatten()
+    let parts = connection.lease().managed().parts()?;
+    parts.describe(connection.lease().shared(), |facts, session| facts.progress(session))
 }
 
 /// Returns whether a transaction is open that the check-in would roll back, as far as that is
@@ -141,12 +140,8 @@ pub(super) fn is_in_transaction<D: Driver>(connection: &PooledConnection<D>) -> 
     if connection.lease().shared().config().reset == Reset::None {
         return None;
     }
-    let parts = connection.lease().managed().parts();
-    let ask = |parts: &Parts<D>| {
-        let ask = |driver: &D| driver.is_in_transaction(&parts.connection, &parts.state);
-        connection.lease().shared().ask(ask).ok().flatten()
-    };
-    parts.and_then(ask)
+    let parts = connection.lease().managed().parts()?;
+    parts.describe(connection.lease().shared(), |facts, session| facts.is_in_transaction(session))
 }
 
 /// Finds out what an error means that the driver's type leaves open: a request that the

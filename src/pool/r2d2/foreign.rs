@@ -2,7 +2,9 @@
 
 use super::foreign_socket::SocketSearch;
 use crate::config::Reset;
-use crate::driver::{Attempt, Driver, ResetOutcome, SessionState, SocketAccess, Usage};
+use crate::driver::{
+    Attempt, Driver, ResetOutcome, ResetSession, SessionState, SocketAccess, Usage,
+};
 use crate::error::{BoxError, ConnectError, Phase};
 use crate::sys::sockets::Descriptor;
 use r2d2::ManageConnection;
@@ -153,8 +155,8 @@ where
     M::Error: Send + Sync,
 {
     type Connection = M::Connection;
-    /// The connection's socket, if it was found.
-    type State = Option<Descriptor>;
+    /// The connection, and its socket if that was found.
+    type Session = (M::Connection, Option<Descriptor>);
 
     fn label(&self) -> String {
         if let Some(label) = &self.label {
@@ -166,29 +168,17 @@ where
         format!("r2d2 {}", short.unwrap_or(name))
     }
 
-    fn connect(
-        &self,
-        attempt: &Attempt,
-    ) -> Result<(M::Connection, Option<Descriptor>), ConnectError> {
+    fn connect(&self, attempt: &Attempt) -> Result<Self::Session, ConnectError> {
         attempt.enter(Phase::Connecting);
         let failure = |fault, source| ConnectError::new(fault, self.label()).with_source(source);
         self.search.connect(&self.manager, attempt).map_err(|error| error.into_connect(failure))
     }
 
-    fn ping(
-        &self,
-        connection: &mut M::Connection,
-        _: &mut Option<Descriptor>,
-        _: Instant,
-    ) -> Result<(), BoxError> {
+    fn ping(&self, (connection, _): &mut Self::Session, _: Instant) -> Result<(), BoxError> {
         self.manager.is_valid(connection).map_err(Into::into)
     }
 
-    fn socket_access<'a>(
-        &self,
-        _: &'a M::Connection,
-        socket: &'a Option<Descriptor>,
-    ) -> SocketAccess<'a> {
+    fn socket_access<'a>(&self, (_, socket): &'a Self::Session) -> SocketAccess<'a> {
         match socket {
             Some(socket) => SocketAccess::Socket(socket.as_fd()),
             None if self.search == SocketSearch::InProcess => SocketAccess::InProcess,
@@ -196,29 +186,35 @@ where
         }
     }
 
-    fn is_broken(&self, connection: &mut M::Connection, _: &mut Option<Descriptor>) -> bool {
-        self.manager.has_broken(connection)
-    }
-
     fn session_state(
         &self,
-        _: &mut M::Connection,
-        _: &mut Option<Descriptor>,
+        (connection, _): &mut Self::Session,
         usage: Usage,
         reset: Reset,
     ) -> SessionState {
         let is_left_alone = self.reset.is_none() || reset == Reset::None;
-        if is_left_alone || usage == Usage::Unused {
+        if self.manager.has_broken(connection) {
+            SessionState::Broken
+        } else if is_left_alone || usage == Usage::Unused {
             SessionState::Clean
         } else {
             SessionState::Dirty
         }
     }
 
-    fn reset(
+    fn reset(&self) -> Option<&dyn ResetSession<Self::Session>> {
+        self.reset.is_some().then_some(self as &dyn ResetSession<Self::Session>)
+    }
+}
+
+impl<M> ResetSession<(M::Connection, Option<Descriptor>)> for Foreign<M>
+where
+    M: ManageConnection,
+    M::Error: Send + Sync,
+{
+    fn reset_session(
         &self,
-        connection: &mut M::Connection,
-        _: &mut Option<Descriptor>,
+        (connection, _): &mut (M::Connection, Option<Descriptor>),
         _: Usage,
         _: Reset,
     ) -> Result<ResetOutcome, BoxError> {

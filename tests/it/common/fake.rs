@@ -17,8 +17,8 @@ pub use server::ServerClose;
 
 use poolwarden::config::ServerLimits;
 use poolwarden::driver::{
-    Attempt, Cancelled, Canceller, Descriptor, Driver, Phase, ResetOutcome, SessionState,
-    SocketAccess, Unsolicited, Usage,
+    AskRole, Attempt, CancelStatement, Cancelled, Canceller, Descriptor, Driver, Phase, ReadLimits,
+    ReadMessages, ResetOutcome, ResetSession, SessionState, SocketAccess, Unsolicited, Usage,
 };
 use poolwarden::observe::ServerMessage;
 use poolwarden::{BoxError, CloseReason, ConnectError, FaultClass, Reset};
@@ -171,16 +171,19 @@ impl Drop for Conn {
     }
 }
 
+/// A connection, and its number, by which the tests see that both stay together.
+type Session = (Conn, u64);
+
 impl Driver for Fake {
     type Connection = Conn;
-    type State = u64;
+    type Session = Session;
 
     fn label(&self) -> String {
         let _ = self.script.act(At::Label).play();
         "fake:1".into()
     }
 
-    fn connect(&self, attempt: &Attempt) -> Result<(Conn, u64), ConnectError> {
+    fn connect(&self, attempt: &Attempt) -> Result<Session, ConnectError> {
         attempt.enter(Phase::Connecting);
         let act = self.script.act(At::Connect);
         let is_watched = !matches!(act, Act::SkipWatch);
@@ -198,12 +201,12 @@ impl Driver for Fake {
         Ok((conn, number))
     }
 
-    fn ping(&self, conn: &mut Conn, number: &mut u64, _: Instant) -> Result<(), BoxError> {
+    fn ping(&self, (conn, number): &mut Session, _: Instant) -> Result<(), BoxError> {
         assert_eq!(conn.number, *number, "a connection was pinged with another one's state");
         self.round_trip(At::Ping, conn)
     }
 
-    fn socket_access<'a>(&self, conn: &'a Conn, _: &'a u64) -> SocketAccess<'a> {
+    fn socket_access<'a>(&self, (conn, _): &'a Session) -> SocketAccess<'a> {
         let _ = self.script.act(At::SocketAccess).play();
         match (&conn.near, self.transport) {
             (Some(near), _) => SocketAccess::Socket(near.as_fd()),
@@ -212,20 +215,48 @@ impl Driver for Fake {
         }
     }
 
-    fn is_broken(&self, conn: &mut Conn, _: &mut u64) -> bool {
-        self.script.act(At::IsBroken).play().is_err() || conn.broken
-    }
-
-    fn session_state(&self, conn: &mut Conn, _: &mut u64, _: Usage, _: Reset) -> SessionState {
+    fn session_state(&self, (conn, _): &mut Session, _: Usage, _: Reset) -> SessionState {
+        if self.script.act(At::IsBroken).play().is_err() || conn.broken {
+            return SessionState::Broken;
+        }
         let _ = self.script.act(At::SessionState).play();
         conn.left
     }
 
+    fn is_usable_here(&self) -> bool {
+        self.script.act(At::Usable).play().is_ok()
+    }
+
+    fn may_block_here(&self) -> bool {
+        self.script.act(At::MayBlock).play().is_ok()
+    }
+
+    fn reset(&self) -> Option<&dyn ResetSession<Session>> {
+        Some(self)
+    }
+
+    fn cancel(&self) -> Option<&dyn CancelStatement<Session>> {
+        Some(self)
+    }
+
+    fn messages(&self) -> Option<&dyn ReadMessages<Session>> {
+        Some(self)
+    }
+
+    fn limits(&self) -> Option<&dyn ReadLimits<Session>> {
+        Some(self)
+    }
+
+    fn roles(&self) -> Option<&dyn AskRole<Session>> {
+        Some(self)
+    }
+}
+
+impl ResetSession<Session> for Fake {
     /// One round trip on the socket, as a ping.
-    fn reset(
+    fn reset_session(
         &self,
-        conn: &mut Conn,
-        _: &mut u64,
+        (conn, _): &mut Session,
         _: Usage,
         _: Reset,
     ) -> Result<ResetOutcome, BoxError> {
@@ -233,19 +264,22 @@ impl Driver for Fake {
         conn.left = SessionState::Clean;
         Ok(ResetOutcome::default().with_rolled_back(true))
     }
+}
 
-    fn is_writable(
-        &self,
-        conn: &mut Conn,
-        state: &mut u64,
-        deadline: Instant,
-    ) -> Result<bool, BoxError> {
+impl AskRole<Session> for Fake {
+    fn is_writable(&self, session: &mut Session, deadline: Instant) -> Result<bool, BoxError> {
         match self.script.act(At::IsWritable) {
             Act::Fault(_) => Ok(false),
-            _ => self.ping(conn, state, deadline).map(|()| true),
+            _ => self.ping(session, deadline).map(|()| true),
         }
     }
 
+    fn is_standby(&self, session: &mut Session, deadline: Instant) -> Result<bool, BoxError> {
+        self.ping(session, deadline).map(|()| true)
+    }
+}
+
+impl ReadMessages<Session> for Fake {
     /// A message is `E`, a code of five characters, and a text.
     fn read_message(&self, bytes: &[u8]) -> Option<ServerMessage> {
         let _ = self.script.act(At::ServerMessage).play();
@@ -261,7 +295,7 @@ impl Driver for Fake {
     }
 
     /// `k` is harmless, `d` and `E` close the connection, and after any other byte the pool pings.
-    fn unsolicited(&self, _: &u64, bytes: &[u8]) -> Unsolicited {
+    fn unsolicited(&self, _: &Session, bytes: &[u8]) -> Unsolicited {
         let _ = self.script.act(At::Unsolicited).play();
         match bytes.first() {
             Some(b'k') => Unsolicited::Keep,
@@ -269,29 +303,20 @@ impl Driver for Fake {
             _ => Unsolicited::Ping,
         }
     }
+}
 
-    fn server_limits(
-        &self,
-        _: &mut Conn,
-        _: &mut u64,
-        _: Instant,
-    ) -> Result<Option<ServerLimits>, BoxError> {
+impl ReadLimits<Session> for Fake {
+    fn read_limits(&self, _: &mut Session, _: Instant) -> Result<ServerLimits, BoxError> {
         self.script.act(At::Limits).play()?;
-        Ok(None)
+        Ok(ServerLimits::default())
     }
+}
 
-    fn canceller(&self, _: &Conn, _: &u64) -> Option<Canceller> {
+impl CancelStatement<Session> for Fake {
+    fn canceller(&self, _: &Session) -> Option<Canceller> {
         let script = self.script.is_cancellable().then(|| self.script.clone())?;
         let request = move |_: &Attempt| script.act(At::Cancel).play().map(|()| Cancelled::Done);
         Some(Canceller::Remote(Arc::new(request)))
-    }
-
-    fn may_block_here(&self) -> bool {
-        self.script.act(At::MayBlock).play().is_ok()
-    }
-
-    fn is_usable_here(&self) -> bool {
-        self.script.act(At::Usable).play().is_ok()
     }
 }
 

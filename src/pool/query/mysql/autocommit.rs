@@ -61,14 +61,14 @@ impl Asking {
 pub(super) fn confirm(mut connection: PooledConnection<MySql>, sql: &str) -> Result<(), Error> {
     let asking = Asking::of(sql);
     let is_reset = connection.lease().shared().config().reset != Reset::None;
-    let (_, state) = connection.own_parts();
+    let (_, state) = connection.own_session();
     // A reset restores autocommit; without one, any borrower may have changed it.
     let is_known = state.autocommits && is_reset || state.left_clean;
     if asking == Asking::Never || asking == Asking::UntilKnown && is_known {
         return Ok(());
     }
     let pool = common::identity(&connection).pool;
-    let (session, state) = connection.own_parts();
+    let (session, state) = connection.own_session();
     match run(session, IN_TRANSACTION) {
         Ok(()) if !is_reset => Err(lone::left_in_transaction(&pool, true)),
         // The reset would roll it back as well, and not tell what stands.
@@ -107,7 +107,7 @@ pub(super) fn keeps_changes(
         return false;
     }
     let is_reset = connection.lease().shared().config().reset != Reset::None;
-    let (session, state) = connection.own_parts();
+    let (session, state) = connection.own_session();
     let reported = match nontransactional::are_reported(session) {
         Ok(false) if is_reset && !state.autocommits => nontransactional::roll_back(session),
         reported => reported,

@@ -205,7 +205,7 @@ fn lend<'a>(connection: &'a mut Conn, sql: &str) -> (&'a mut mysql::Conn, &'a mu
     if may_choose_a_database(sql) {
         let _: &mut mysql::Conn = connection;
     }
-    let (session, state) = connection.own_parts();
+    let (session, state) = connection.own_session();
     state.left_clean = false;
     (session, state)
 }

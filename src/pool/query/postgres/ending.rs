@@ -63,7 +63,7 @@ fn run<T>(
     options: &TransactionOptions,
     work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
 ) -> Ended<T> {
-    let state = connection.lease().managed().state();
+    let state = state_of(connection);
     let socket = state.and_then(ConnectionState::socket);
     let watch = state.map(ConnectionState::transaction_watch);
     let mut transaction = match begin(connection, options) {
@@ -118,7 +118,7 @@ fn begin<'a>(
 /// Handles a transaction that a statement of its closure has ended.
 fn ended_early<T>(connection: &mut Conn, early: EarlyEnd, failure: Option<Error>) -> Finished<T> {
     let error = early_end::error(&common::identity(connection).pool, early, failure);
-    let state = connection.lease().managed().state();
+    let state = state_of(connection);
     let is_open = state.and_then(ConnectionState::is_in_transaction) == Some(true);
     let close = match connection.is_closed() {
         // A later statement was refused.
@@ -164,7 +164,7 @@ fn closure_failed<T>(connection: &mut Conn, error: Error, is_lost: bool) -> Fini
     // Lost before COMMIT was sent: the server rolls back what it was not told to commit.
     let fault = message.as_ref().map_or(error.fault(), said);
     let fault = fault.with_connection(Usability::Broken);
-    let state = connection.lease().managed().state();
+    let state = state_of(connection);
     let error = if fault.retry_safety() == RetrySafety::Permanent {
         error
     } else if state.is_some_and(ConnectionState::has_left_transaction) {
@@ -182,7 +182,7 @@ fn with_first_failure(connection: &Conn, error: Error) -> Error {
     if error.fault().class() != FaultClass::TransactionAborted {
         return error;
     }
-    let first = connection.lease().managed().state().and_then(ConnectionState::first_failure);
+    let first = state_of(connection).and_then(ConnectionState::first_failure);
     let Some(first) = first else { return error };
     let fault = fault::postgres::by_code("ERROR", &first.code, &first.text);
     error.explained(&format!("it failed earlier: {first}"), fault)
@@ -210,7 +210,12 @@ fn roll_back(connection: &mut Conn) -> Option<CloseReason> {
 /// Returns the error with which the server ended the session: the driver loses it in
 /// some terminations, our stream does not.
 pub(super) fn final_message(connection: &Conn) -> Option<ServerMessage> {
-    connection.lease().managed().state()?.fatal()
+    state_of(connection)?.fatal()
+}
+
+/// Returns what the driver keeps beside the connection, until that is closed.
+fn state_of(connection: &PooledConnection<Postgres>) -> Option<&ConnectionState> {
+    connection.lease().managed().session().map(|(_, state)| state)
 }
 
 pub(super) fn failed(what: &str, error: postgres::Error, message: Option<&ServerMessage>) -> Error {

@@ -177,7 +177,7 @@ impl Pool<Postgres> {
         if Effect::of(sql) == Effect::Reads {
             return Ok(());
         }
-        let (client, state) = connection.own_parts();
+        let (client, state) = connection.own_session();
         match state.find_in_transaction(client) {
             Ok(false) => Ok(()),
             Ok(true) => {
@@ -219,9 +219,9 @@ fn read_limited(
     each: &mut impl FnMut(Row),
 ) -> Result<u64, Stop> {
     let limit = config.byte_limit;
-    connection.own_parts().1.limit_bytes(limit);
+    connection.own_session().1.limit_bytes(limit);
     let outcome = read(connection, config, sql, params, each);
-    let is_exceeded = connection.own_parts().1.limit_bytes(None);
+    let is_exceeded = connection.own_session().1.limit_bytes(None);
     match limit.filter(|_| is_exceeded) {
         Some(limit) => Err(Stop::Limit(row_limit::too_many_bytes(limit))),
         None => outcome,
@@ -240,7 +240,7 @@ fn read(
     params: &[&(dyn ToSql + Sync)],
     each: &mut impl FnMut(Row),
 ) -> Result<u64, Stop> {
-    let (client, ConnectionState { statements, .. }) = connection.own_parts();
+    let (client, ConnectionState { statements, .. }) = connection.own_session();
     let mut stale = None;
     if let Some(statement) = statements.get(sql) {
         match execute(client, &statement, params, config, each) {
