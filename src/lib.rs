@@ -113,7 +113,7 @@ pub use crate::config::size_policy::SizePolicy;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub use crate::config::tls::{SslMode, Tls};
 pub use crate::config::validation::Validation;
-pub use crate::connection::CheckinAction;
+pub use crate::connection::{CheckinAction, SharedPermits};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub use crate::driver::connect::credentials::Credentials;
 #[cfg(feature = "mysql")]

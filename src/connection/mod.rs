@@ -10,9 +10,11 @@ mod hooks;
 mod lifetime;
 mod managed;
 mod option_conflicts;
+pub(crate) mod permit_group;
 pub(crate) mod permits;
 mod report;
 mod shared;
+mod shared_permits;
 mod statement_timeout;
 
 pub use hooks::CheckinAction;
@@ -21,5 +23,7 @@ pub(crate) use managed::{
     CheckinVerdict, CheckoutVerdict, CloseCause, Managed, Parts, ping_elsewhere,
 };
 pub(crate) use shared::Shared;
+pub use shared_permits::SharedPermits;
+pub(crate) use shared_permits::{join, settle};
 pub(crate) use statement_timeout::StatementTimer;
 pub use statement_timeout::Stopped;

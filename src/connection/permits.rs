@@ -3,10 +3,18 @@
 //! A connection can be opened only with a [`Permit`], and the permit is released only
 //! when the connection has ended as the server sees it. Dropping a permit calls the
 //! listener, which may take the pool's lock: no permit may be dropped under that lock.
+//!
+//! Where several pools share a group of permits, each permit is one of the group's as well.
 
+use crate::connection::permit_group::{Member, Released};
 use crate::sys::sync::{Arc, Condvar, Mutex, wait_until};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often a control connection asks for a shared permit, whose release signals nothing to
+/// this pool.
+const ASK_EVERY: Duration = Duration::from_millis(10);
 
 /// The permits of one pool or manager.
 pub(crate) struct Permits {
@@ -17,6 +25,8 @@ pub(crate) struct Permits {
     over: AtomicBool,
     freed: Condvar,
     listener: Mutex<Option<Listener>>,
+    /// The pool's part of a group; its lock is taken under that of `state`.
+    member: OnceLock<Member>,
 }
 
 type Listener = Arc<dyn Fn() + Send + Sync>;
@@ -31,6 +41,8 @@ struct State {
     /// Law: how many of the used permits belong to connections being closed.
     leaving: u32,
     abandoned: u32,
+    /// How many more permits the pool wants, as its group was told.
+    wanted: u32,
     /// No pool is left that could use a permit.
     orphaned: bool,
 }
@@ -44,6 +56,7 @@ impl Permits {
             control: 0,
             leaving: 0,
             abandoned: 0,
+            wanted: 0,
             orphaned: false,
         };
         Arc::new(Permits {
@@ -51,7 +64,20 @@ impl Permits {
             over: AtomicBool::new(false),
             freed: Condvar::new(),
             listener: Mutex::new(None),
+            member: OnceLock::new(),
         })
+    }
+
+    /// Makes each permit one of a group as well. Before the first one is taken, and once.
+    pub(crate) fn share(&self, member: Member) {
+        let joined = self.member.set(member);
+        assert!(joined.is_ok(), "bug: a pool joined two groups of permits");
+    }
+
+    /// Returns the pool's part of a group, if it shares permits.
+    #[inline]
+    pub(crate) fn member(&self) -> Option<&Member> {
+        self.member.get()
     }
 
     /// Calls this after every released permit, without a lock held.
@@ -63,13 +89,34 @@ impl Permits {
     pub(crate) fn reserve(&self) {
         let mut state = self.state.lock();
         state.reserve = true;
+        self.member().into_iter().for_each(Member::reserve_control);
         self.update_over(&state);
     }
 
     /// Takes a permit if one is free. Never blocks.
     pub(crate) fn try_take(self: &Arc<Self>) -> Option<Permit> {
         let mut state = self.state.lock();
-        state.has_room().then(|| self.grant(&mut state, false))
+        let is_free = state.has_room() && self.member().is_none_or(Member::try_take);
+        is_free.then(|| self.grant(&mut state))
+    }
+
+    /// Tells the group how many permits the pool would take now beyond those it has, as far
+    /// as its own limit allows. The caller settles the group when it has released its locks.
+    #[inline]
+    pub(crate) fn want(&self, permits: usize) {
+        if let Some(member) = self.member() {
+            self.want_of(member, permits);
+        }
+    }
+
+    fn want_of(&self, member: &Member, permits: usize) {
+        let mut state = self.state.lock();
+        let room = state.for_work().saturating_sub(state.used - state.control);
+        let wanted = u32::try_from(permits).unwrap_or(u32::MAX).min(room);
+        if wanted > 0 || state.wanted > 0 {
+            state.wanted = wanted;
+            member.want(wanted);
+        }
     }
 
     /// Waits until `deadline` for the permit that is reserved for control connections, or,
@@ -88,20 +135,29 @@ impl Permits {
             } else {
                 (state.has_room(), any)
             };
-            if limit > 1 && free {
-                return Some(self.grant(&mut state, is_reserved));
+            if limit > 1 && free && self.member().is_none_or(Member::take_control) {
+                return Some(self.grant_control(&mut state, is_reserved));
             }
-            if limit <= 1 || Instant::now() >= deadline {
+            let now = Instant::now();
+            if limit <= 1 || now >= deadline {
                 return None;
             }
-            wait_until(&self.freed, &mut state, deadline);
+            let asks = self.member().map_or(deadline, |_| deadline.min(now + ASK_EVERY));
+            wait_until(&self.freed, &mut state, asks);
         }
     }
 
-    fn grant(self: &Arc<Self>, state: &mut State, control: bool) -> Permit {
+    fn grant(self: &Arc<Self>, state: &mut State) -> Permit {
         state.used += 1;
-        state.control += u32::from(control);
-        Permit { permits: Some(Arc::clone(self)), leaving: false, control }
+        let kind = Kind { opening: true, ..Kind::default() };
+        Permit { permits: Some(Arc::clone(self)), kind }
+    }
+
+    fn grant_control(self: &Arc<Self>, state: &mut State, reserved: bool) -> Permit {
+        state.used += 1;
+        state.control += u32::from(reserved);
+        let kind = Kind { control: true, reserved, ..Kind::default() };
+        Permit { permits: Some(Arc::clone(self)), kind }
     }
 
     /// Waits for a permit until the deadline.
@@ -113,7 +169,7 @@ impl Permits {
             }
             wait_until(&self.freed, &mut state, deadline);
         }
-        Some(self.grant(&mut state, false))
+        Some(self.grant(&mut state))
     }
 
     /// Changes the limit. Permits beyond it are released by their owners in time; the
@@ -125,11 +181,12 @@ impl Permits {
         self.update_over(&state);
     }
 
-    /// Returns `true`, without a lock, if more connections are open than the limit allows;
-    /// [`Permit::leave_if_surplus`] decides for one.
+    /// Returns `true`, without a lock, if more connections are open than the limit allows, or
+    /// if another pool wants one of the shared permits; [`Permit::leave_if_surplus`] decides
+    /// for one.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Relaxed)
+        self.over.load(Relaxed) || self.member().is_some_and(|member| member.group().is_pressed())
     }
 
     fn update_over(&self, state: &State) {
@@ -151,18 +208,27 @@ impl Permits {
     pub(crate) fn orphan(&self) {
         self.state.lock().orphaned = true;
         *self.listener.lock() = None;
+        self.retire();
+    }
+
+    /// Ends what the pool wants of its group and what is reserved for it there. Without a
+    /// lock held.
+    pub(crate) fn retire(&self) {
+        if let Some(member) = self.member() {
+            member.retire();
+            member.group().call_granted();
+        }
     }
 
     pub(crate) fn is_orphaned(&self) -> bool {
         self.state.lock().orphaned
     }
 
-    fn release(&self, permit: (bool, bool), change: impl FnOnce(&mut State)) {
+    fn release(&self, kind: Kind, change: impl FnOnce(&mut State)) {
         {
-            let (leaving, control) = permit;
             let mut state = self.state.lock();
-            state.leaving -= u32::from(leaving);
-            state.control -= u32::from(control);
+            state.leaving -= u32::from(kind.leaving);
+            state.control -= u32::from(kind.reserved);
             let left = state.used.checked_sub(1);
             state.used = left.expect("bug: more permits were released than taken");
             change(&mut state);
@@ -170,9 +236,17 @@ impl Permits {
             // The waiters may wait for different kinds of permits.
             self.freed.notify_all();
         }
+        match self.member() {
+            Some(member) if kind.control => member.release_control(),
+            Some(member) => member.release(kind.released()),
+            None => {}
+        }
         let listener = self.listener.lock().clone();
         if let Some(listener) = listener {
             listener();
+        }
+        if let Some(member) = self.member() {
+            member.group().call_granted();
         }
     }
 }
@@ -206,9 +280,25 @@ pub(crate) struct PermitCounts {
 pub(crate) struct Permit {
     /// `None` only after `abandon` has released the permit.
     permits: Option<Arc<Permits>>,
+    kind: Kind,
+}
+
+/// What a permit is used for.
+#[derive(Clone, Copy, Default)]
+struct Kind {
+    /// Its connection was not opened yet.
+    opening: bool,
     leaving: bool,
-    /// It is the one reserved for control connections.
+    /// It is for a control connection.
     control: bool,
+    /// It is the one reserved for control connections.
+    reserved: bool,
+}
+
+impl Kind {
+    fn released(self) -> Released {
+        Released { leaving: self.leaving, opening: self.opening }
+    }
 }
 
 impl Permit {
@@ -221,33 +311,61 @@ impl Permit {
         self.permits.as_ref().map_or(0, |permits| Arc::as_ptr(permits).addr())
     }
 
+    /// Marks the connection as open. Without a lock held.
+    pub(crate) fn opened(&mut self) {
+        let was_opening = std::mem::take(&mut self.kind.opening);
+        let permits = self.permits.as_ref().filter(|_| was_opening);
+        if let Some(member) = permits.and_then(|permits| permits.member()) {
+            member.opened();
+            member.group().call_granted();
+        }
+    }
+
     /// Marks the connection as being closed.
     pub(crate) fn leave(&mut self) {
-        self.leave_if(|_| true);
+        self.leave_if(|_, member| {
+            member.into_iter().for_each(Member::leaving);
+            true
+        });
     }
 
     /// Marks the connection as being closed if more are open than the limit allows; returns
     /// `true` if it did.
     pub(crate) fn leave_if_surplus(&mut self) -> bool {
-        self.leave_if(|state| state.staying() > state.for_work())
+        self.leave_if(|state, member| {
+            let is_surplus = state.staying() > state.for_work();
+            if is_surplus {
+                member.into_iter().for_each(Member::leaving);
+            }
+            is_surplus
+        })
     }
 
-    fn leave_if(&mut self, wanted: impl FnOnce(&State) -> bool) -> bool {
-        let Some(permits) = self.permits.as_ref().filter(|_| !self.leaving && !self.control) else {
+    /// Marks the connection as being closed if another pool is to have its shared permit; it
+    /// has been idle for this long. Returns `true` if it did.
+    pub(crate) fn leave_if_given_up(&mut self, idle: Duration) -> bool {
+        self.leave_if(|_, member| member.is_some_and(|member| member.give_up(idle)))
+    }
+
+    fn leave_if(&mut self, wanted: impl FnOnce(&State, Option<&Member>) -> bool) -> bool {
+        let kind = self.kind;
+        let Some(permits) = self.permits.as_ref().filter(|_| !kind.leaving && !kind.reserved)
+        else {
             return false;
         };
         let mut state = permits.state.lock();
-        self.leaving = wanted(&state);
-        state.leaving += u32::from(self.leaving);
+        // The group counts control connections apart.
+        self.kind.leaving = wanted(&state, permits.member().filter(|_| !kind.control));
+        state.leaving += u32::from(self.kind.leaving);
         permits.update_over(&state);
-        self.leaving
+        self.kind.leaving
     }
 
     /// Releases the permit although the server has not confirmed the close; the
     /// connection counts as abandoned until the result is dropped.
     pub(crate) fn abandon(mut self) -> Option<Abandoned> {
         let permits = self.permits.take()?;
-        permits.release((self.leaving, self.control), |state| state.abandoned += 1);
+        permits.release(self.kind, |state| state.abandoned += 1);
         Some(Abandoned { permits })
     }
 }
@@ -255,7 +373,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(permits) = self.permits.take() {
-            permits.release((self.leaving, self.control), |_| ());
+            permits.release(self.kind, |_| ());
         }
     }
 }

@@ -116,11 +116,24 @@ fn cause<D: Driver>(engine: &Engine<D>, phase: WaitPhase, levels: &Levels, now: 
     if levels.in_use >= for_work {
         return all_in_use(for_work, levels.max_size);
     }
+    if let Some(text) = all_shared(engine) {
+        return text;
+    }
     if levels.closing > 0 && levels.in_use + levels.closing >= for_work {
         let closing = counted(levels.closing, "connection");
         return format!("waiting for the server to confirm the close of {closing}");
     }
     "no connection became free".into()
+}
+
+/// Describes the permits that the pool shares, if the others leave it none.
+fn all_shared<D: Driver>(engine: &Engine<D>) -> Option<String> {
+    let member = engine.shared.permits().member()?;
+    let (usage, (own, room)) = (member.group().usage(), member.counts());
+    let limit = counted(usage.limit, "shared permit");
+    let (verb, more) = if usage.limit == 1 { ("is", "") } else { ("are", " of them") };
+    let reserved = if usage.used < usage.limit { " or reserved" } else { "" };
+    (room == 0).then(|| format!("the {limit} {verb} in use ({own}{more} by this pool){reserved}"))
 }
 
 fn all_in_use(for_work: u32, max_size: u32) -> String {

@@ -42,6 +42,7 @@ pub(crate) fn open<D: Driver>(
     let now = Instant::now();
     let failure = match outcome {
         Ok(parts) if !attempt.is_expired() => {
+            permit.opened();
             let mut managed = Managed::new(shared, parts, permit, attempt.began(), now);
             managed.mark_clean();
             let report = DialReport::opened(&mut managed, attempt.began(), now);

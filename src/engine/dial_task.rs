@@ -4,7 +4,7 @@ use super::dial;
 use super::dial_report::DialReport;
 use super::engine::{Engine, discard};
 use crate::connection::permits::Permit;
-use crate::connection::{CloseCause, Managed, Shared};
+use crate::connection::{CloseCause, Managed, Shared, settle};
 use crate::driver::Driver;
 use crate::engine::core::{DialId, DialOrder, Opened};
 use crate::error::{ConnectError, FaultClass};
@@ -148,8 +148,15 @@ impl<D: Driver> Drop for DialTask<D> {
 }
 
 impl<D: Driver> Engine<D> {
-    /// Starts a thread for each connection to open.
+    /// Starts a thread for each connection to open; where permits are shared, sees to those
+    /// that the pool still wants.
     pub(super) fn start_dials(self: &Arc<Self>, orders: Vec<DialOrder>) {
+        self.start_threads(orders);
+        settle(self.shared.permits());
+    }
+
+    /// Starts a thread for each connection to open.
+    pub(super) fn start_threads(self: &Arc<Self>, orders: Vec<DialOrder>) {
         for order in orders {
             let task = DialTask { engine: Arc::clone(self), id: order.id, reported: false };
             let permit = order.permit;

@@ -6,6 +6,7 @@
 
 use super::refill_pace::RefillPace;
 use super::suspension::Suspension;
+use crate::connection::permit_group::PermitHolder;
 use crate::connection::{CloseCause, Managed, Shared};
 use crate::driver::{Attempt, Driver};
 use crate::engine::core::Core;
@@ -32,6 +33,8 @@ pub(crate) struct Engine<D: Driver> {
     /// The housekeeper is going to log the end of the bursts of now.
     pub(super) bursts_are_watched: AtomicBool,
     pub(super) suspension: Suspension,
+    /// Connections that were closed for another pool, until that is reported.
+    pub(super) unreported: Mutex<Vec<Box<Managed<D>>>>,
 }
 
 impl<D: Driver> Engine<D> {
@@ -44,6 +47,7 @@ impl<D: Driver> Engine<D> {
             refill_pace: Mutex::new(RefillPace::default()),
             bursts_are_watched: AtomicBool::new(false),
             suspension: Suspension::default(),
+            unreported: Mutex::default(),
         });
         let weak = Arc::downgrade(&engine);
         engine.shared.permits().listen(Arc::new(move || {
@@ -54,6 +58,10 @@ impl<D: Driver> Engine<D> {
                 engine.start();
             }
         }));
+        if let Some(member) = engine.shared.permits().member() {
+            let holder: Weak<dyn PermitHolder> = Arc::downgrade(&engine) as Weak<dyn PermitHolder>;
+            member.attach(holder);
+        }
         let weak = Arc::downgrade(&engine);
         engine.shared.on_end(Arc::new(move || {
             if let Some(engine) = weak.upgrade() {
@@ -134,6 +142,7 @@ impl<D: Driver> Engine<D> {
     /// Refuses all callers from now on and closes the idle connections.
     pub(crate) fn close(&self) {
         discard_all(closing(self.core.close()));
+        self.shared.permits().retire();
         // Those who wait for it to be resumed find it closed.
         self.suspension.set(false);
     }
@@ -152,6 +161,7 @@ impl<D: Driver> Engine<D> {
         if let Err(idle) = spawn_with("poolwarden-close", self.core.close(), close) {
             discard_all(closing(idle));
         }
+        self.shared.permits().retire();
         self.suspension.set(false);
         let _ = done.recv_deadline(until);
         self.core.wait_settled(until, Instant::now);

@@ -39,16 +39,20 @@ impl<D: Driver> Engine<D> {
     /// maximum size; returns `true` if it did.
     pub(super) fn close_one_surplus(self: &Arc<Self>) -> bool {
         let Some(mut managed) = self.core.borrow_idle(0, 1).pop() else { return false };
-        let surplus = managed.leave_if_surplus();
-        let (kept, closed) = if surplus { (None, Some(managed)) } else { (Some(managed), None) };
-        let gone = usize::from(surplus);
+        let surplus = managed.leave_if_surplus(managed.idle_for(Instant::now()));
+        let gone = usize::from(surplus.is_some());
+        let (kept, closed) = match surplus {
+            Some(reason) => (None, Some((managed, reason))),
+            None => (Some(managed), None),
+        };
         let (late, orders) =
             self.core.return_idle(0, kept.into_iter().collect(), gone, Instant::now());
-        for managed in closed.into_iter().chain(late) {
-            discard(managed, CloseCause::planned(CloseReason::Surplus));
+        let late = late.into_iter().map(|managed| (managed, CloseReason::PoolClosed));
+        for (managed, reason) in closed.into_iter().chain(late) {
+            discard(managed, CloseCause::planned(reason));
         }
         self.start_dials(orders);
-        surplus
+        surplus.is_some()
     }
 
     /// Lowers the maximum size for a while to what the server has granted, because the

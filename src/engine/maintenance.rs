@@ -23,6 +23,9 @@ const SWEEPS_PER_LIFETIME: u32 = 20;
 /// Sweeps are at least this far apart.
 const MIN_SWEEP_GAP: Duration = Duration::from_millis(10);
 
+/// How often a pool that shares permits looks whether one is free for `min_idle`.
+const REFILL_AGAIN: Duration = Duration::from_secs(1);
+
 /// How many connections a sweep takes out at a time; a check takes about a third of a
 /// microsecond each.
 const SWEEP_CHUNK: usize = 16;
@@ -108,6 +111,10 @@ impl<D: Driver> Engine<D> {
         while let Some(order) = self.core.refill(min_idle, now) {
             self.start_dials(vec![order]);
         }
+        if self.shared.permits().member().is_some() && self.core.counts().idle < min_idle {
+            // No other pool tells when it releases a shared permit that nobody waits for.
+            return Some(now + REFILL_AGAIN);
+        }
         // The attempt of a caller may have failed just now, which wakes only waiters.
         self.core.next_attempt(now)
     }
@@ -129,6 +136,7 @@ fn lost_together<D: Driver>(gone: &[Discarded<D>]) -> Vec<(CloseCause, usize)> {
 
 impl<D: Driver> Maintain for Engine<D> {
     fn maintain(self: Arc<Self>, now: Instant) -> Option<Instant> {
+        self.report_given_up();
         let next_burst = self.end_bursts(now);
         if self.core.is_closed() {
             return next_burst;

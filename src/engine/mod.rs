@@ -20,6 +20,7 @@ mod ping;
 mod prepare;
 mod refill_pace;
 mod report;
+mod sharing;
 mod suspension;
 mod wait_phase;
 

@@ -52,6 +52,9 @@ close_reasons! {
     /// [`FleetCap`](crate::config::FleetCap).
     FleetTurn = "fleet_turn", true,
         "the fleet is at its cap, and another session waits for the slot";
+    /// Its permit, which several pools share, went to another pool whose callers waited.
+    GivenUp = "given_up", true,
+        "its shared permit went to another pool";
     /// All connections were retired after it had been opened.
     Retired = "retired", true,
         "all connections were retired";

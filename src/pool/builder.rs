@@ -1,5 +1,6 @@
 //! The builder: one method per option.
 
+use super::sharing::Sharing;
 use crate::config::{FleetCap, Keepalive, PoolOptions, Reset, SizePolicy};
 use crate::connection::Hooks;
 use crate::driver::Driver;
@@ -19,11 +20,17 @@ pub struct Builder<D: Driver> {
     pub(super) options: PoolOptions,
     pub(super) hooks: Hooks<D::Connection>,
     pub(super) observers: Vec<Arc<dyn Observer>>,
+    pub(super) sharing: Sharing,
 }
 
 impl<D: Driver> Builder<D> {
     pub(crate) fn new() -> Builder<D> {
-        Builder { options: PoolOptions::default(), hooks: Hooks::none(), observers: Vec::new() }
+        Builder {
+            options: PoolOptions::default(),
+            hooks: Hooks::none(),
+            observers: Vec::new(),
+            sharing: Sharing::default(),
+        }
     }
 
     /// Sets the maximum number of connections at any time, as the server counts them:

@@ -59,9 +59,9 @@ impl<D: Driver> Builder<D> {
     /// # Errors
     ///
     /// [`Config`](crate::ErrorKind::Config), also for a `statement_timeout`, a
-    /// `held_warning`, a `slow_checkout`, a `slow_statement` and a `keepalive_ping`: an r2d2
-    /// pool does not report when a connection is checked out, and gives nobody else access to
-    /// its idle ones.
+    /// `held_warning`, a `slow_checkout`, a `slow_statement`, a `keepalive_ping` and shared
+    /// `permits`: an r2d2 pool does not report when a connection is checked out, and gives
+    /// nobody else access to its idle ones.
     pub fn manager(self, driver: D) -> Result<Manager<D>, Error> {
         let shared = self.shared(driver)?;
         if let Some(timeout) = shared.config().statement_timeout {
@@ -89,6 +89,12 @@ impl<D: Driver> Builder<D> {
                  connections only it can reach; use poolwarden's own Pool"
             )));
         }
+        if shared.permits().member().is_some() {
+            return Err(Error::config(
+                "permits: not supported in a bare r2d2::Pool, whose idle connections no other \
+                 pool could take over; use poolwarden's own Pool",
+            ));
+        }
         observe::register(shared.name(), &shared);
         Ok(Manager::guarded_by(shared))
     }
@@ -104,6 +110,9 @@ impl<D: Driver> Builder<D> {
         if shared.is_forked() {
             return Err(shared.forked());
         }
+        let member = self.sharing.join(shared.config());
+        let member = member.map_err(|error| error.in_pool(shared.name()))?;
+        member.into_iter().for_each(|member| shared.permits().share(member));
         if reserves_one {
             shared.permits().reserve();
         }

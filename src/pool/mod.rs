@@ -5,6 +5,7 @@ mod builder;
 mod builder_finish;
 mod builder_hooks;
 mod builder_observe;
+mod builder_permits;
 mod builder_session;
 mod builder_validation;
 mod cancel_handle;
@@ -16,6 +17,7 @@ mod pool;
 pub mod query;
 pub(crate) mod r2d2;
 mod retry_policy;
+mod sharing;
 
 pub use builder::Builder;
 pub use cancel_handle::CancelHandle;

@@ -1,4 +1,4 @@
-//! The lock, the condition variable and the slots that `core` and `permits` are built on.
+//! The lock, the condition variable, the slots and the clock that `core` and `permits` are built on.
 //!
 //! They are re-exported from this one file, so that the loom tests can substitute
 //! loom's lock and run the same source files through every interleaving.
@@ -10,6 +10,11 @@ pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+/// Returns the time, for what asks for it under a lock of its own.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
 
 /// Waits for a signal, until the deadline at most; wake-ups may be spurious.
 pub(crate) fn wait_until<T>(signal: &Condvar, guard: &mut MutexGuard<'_, T>, deadline: Instant) {

@@ -38,6 +38,7 @@ mod queue;
 mod reexports;
 mod session_defaults;
 mod settings;
+mod shared_permits;
 mod shortages;
 #[cfg(feature = "sqlite")]
 mod sqlite_before_connect;
@@ -61,6 +62,9 @@ mod watcher;
 #[expect(dead_code, unused_imports, reason = "the crate uses more of it than the model does")]
 #[path = "../../src/engine/core/mod.rs"]
 mod core;
+#[expect(dead_code, unused_imports, reason = "the crate uses more of it than the model does")]
+#[path = "../../src/connection/permit_group/mod.rs"]
+mod permit_group;
 #[expect(dead_code, reason = "the crate uses more of it than the model does")]
 #[path = "../../src/connection/permits.rs"]
 mod permits;
@@ -68,7 +72,7 @@ use model::sync;
 
 /// The crate's own paths to these files.
 mod connection {
-    pub(crate) use crate::permits;
+    pub(crate) use crate::{permit_group, permits};
 }
 mod sys {
     pub(crate) use crate::sync;

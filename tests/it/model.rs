@@ -7,6 +7,7 @@
 //! the simulation's own counts, kept by simpler means, must agree with the core's.
 
 mod dials;
+mod sharing;
 mod simulation;
 pub(crate) mod sync;
 

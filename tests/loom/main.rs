@@ -16,14 +16,18 @@
 mod core;
 mod models;
 #[expect(dead_code, unused_imports, reason = "the crate uses more of it than the models do")]
+#[path = "../../src/connection/permit_group/mod.rs"]
+mod permit_group;
+#[expect(dead_code, unused_imports, reason = "the crate uses more of it than the models do")]
 #[path = "../../src/connection/permits.rs"]
 mod permits;
+mod sharing;
 mod sim;
 mod sync;
 
 /// The crate's own paths to these files.
 mod connection {
-    pub(crate) use crate::permits;
+    pub(crate) use crate::{permit_group, permits};
 }
 mod sys {
     pub(crate) use crate::sync;
@@ -41,7 +45,8 @@ fn main() -> ExitCode {
     let filter: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let chosen = |(name, _): &Model| filter.iter().all(|part| name.contains(part.as_str()));
-    let queue: Vec<Model> = models::ALL.iter().copied().filter(chosen).rev().collect();
+    let queue: Vec<Model> =
+        models::ALL.iter().chain(sharing::ALL).copied().filter(chosen).rev().collect();
     if std::env::args().any(|arg| arg == "--list") {
         queue.iter().rev().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;

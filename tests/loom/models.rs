@@ -42,18 +42,18 @@ pub(crate) const ALL: &[Model] = &[
 ];
 
 /// Tries every schedule with up to this many preemptions.
-fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(body);
 }
 
-fn spawn(sim: &Arc<Sim>, work: impl FnOnce(&Sim) + 'static) -> thread::JoinHandle<()> {
+pub(crate) fn spawn(sim: &Arc<Sim>, work: impl FnOnce(&Sim) + 'static) -> thread::JoinHandle<()> {
     let sim = Arc::clone(sim);
     thread::spawn(move || work(&sim))
 }
 
-fn join_all(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
+pub(crate) fn join_all(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
     threads.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
 }
 

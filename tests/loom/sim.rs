@@ -2,6 +2,7 @@
 //! that receives a dial order carries it out immediately.
 
 use crate::core::{Core, DialOrder, Handover, Join, Take, Ticket};
+use crate::permit_group::{PermitGroup, PermitHolder, Share};
 use crate::permits::{Permit, Permits};
 use loom::sync::Mutex;
 use std::sync::{Arc, LazyLock, Weak};
@@ -47,9 +48,23 @@ impl Sim {
         Sim::with_failures(max_size, Vec::new())
     }
 
+    /// Creates a pool that shares permits.
+    pub(crate) fn sharing(group: &Arc<PermitGroup>) -> Arc<Sim> {
+        let permits = Permits::new(10);
+        let terms = Share { min: 0, weight: 1 };
+        permits.share(group.join(terms).unwrap_or_else(|_| unreachable!("nothing is reserved")));
+        let sim = Sim::over(permits, Vec::new());
+        let holder: Weak<dyn PermitHolder> = Arc::downgrade(&sim) as Weak<dyn PermitHolder>;
+        sim.permits.member().expect("it shares permits").attach(holder);
+        sim
+    }
+
     pub(crate) fn with_failures(max_size: u32, mut failures: Vec<DialFailure>) -> Arc<Sim> {
         failures.reverse();
-        let permits = Permits::new(max_size);
+        Sim::over(Permits::new(max_size), failures)
+    }
+
+    fn over(permits: Arc<Permits>, failures: Vec<DialFailure>) -> Arc<Sim> {
         let core = Core::new(Arc::clone(&permits));
         let sim = Arc::new(Sim { core, permits, failures: Mutex::new(failures) });
         let weak: Weak<Sim> = Arc::downgrade(&sim);
@@ -89,8 +104,21 @@ impl Sim {
         }
     }
 
-    /// Carries out the dial orders, and the ones that follow from them.
+    /// Carries out the dial orders, and the ones that follow from them, and has other pools
+    /// give up what this one wants.
     pub(crate) fn start_dials(&self, orders: Vec<DialOrder>, now: Instant) {
+        self.carry_out(orders, now);
+        self.settle();
+    }
+
+    /// As the pool that wants permits does, and after it the housekeeper.
+    fn settle(&self) {
+        if let Some(member) = self.permits.member() {
+            member.group().settle();
+        }
+    }
+
+    fn carry_out(&self, orders: Vec<DialOrder>, now: Instant) {
         let mut orders = orders;
         while let Some(order) = orders.pop() {
             orders.extend(self.dial(order, now));
@@ -98,10 +126,11 @@ impl Sim {
     }
 
     pub(crate) fn dial(&self, order: DialOrder, now: Instant) -> Vec<DialOrder> {
-        let DialOrder { permit, id } = order;
+        let DialOrder { mut permit, id } = order;
         let failure = self.failures.lock().expect("no model panics with it").pop();
         match failure {
             None => {
+                permit.opened();
                 let conn = Conn { held_by: Vec::new(), permit };
                 let opened = self.core.dial_succeeded(id, conn, now);
                 drop(opened.late);
@@ -116,6 +145,18 @@ impl Sim {
 
     pub(crate) fn check_in(&self, conn: Conn, now: Instant) {
         drop(self.core.check_in(conn, || now));
+    }
+
+    /// Checks a connection in whose permit is shared.
+    pub(crate) fn check_in_shared(&self, mut conn: Conn, now: Instant) {
+        if self.permits.is_over() && conn.permit.leave_if_given_up(Duration::ZERO) {
+            return self.discard(conn);
+        }
+        self.check_in(conn, now);
+        // As if the housekeeper had looked after the connection has been idle for long.
+        if self.permits.is_over() {
+            self.settle();
+        }
     }
 
     /// Discards a connection that is in use; its permit is returned immediately.
@@ -175,9 +216,17 @@ impl Sim {
         }
     }
 
+    /// Leaves the queue; returns a connection that was handed over in the meantime.
+    pub(crate) fn leave_with(&self, ticket: &Ticket) -> Option<Conn> {
+        match self.core.leave(ticket) {
+            Some(Handover::Connection(conn)) => Some(conn),
+            _ => None,
+        }
+    }
+
     /// Leaves the queue; a connection that was handed over in the meantime is checked in.
     pub(crate) fn leave(&self, ticket: &Ticket, now: Instant) {
-        if let Some(Handover::Connection(conn)) = self.core.leave(ticket) {
+        if let Some(conn) = self.leave_with(ticket) {
             self.check_in(conn, now);
         }
     }
@@ -190,6 +239,32 @@ impl Sim {
         assert_eq!(now.used_permits, idle, "only idle connections hold permits, one each");
     }
 }
+
+impl PermitHolder for Sim {
+    fn plan_again(self: Arc<Self>) {
+        self.carry_out(self.core.permit_freed(at(10)), at(10));
+    }
+
+    fn longest_idle(&self) -> Option<Duration> {
+        let mut longest = None;
+        self.core.for_each_idle(|_| longest = Some(LONG));
+        longest
+    }
+
+    fn give_up_idle(self: Arc<Self>) -> bool {
+        let Some(mut conn) = self.core.borrow_idle(0, 1).pop() else { return false };
+        let given_up = conn.permit.leave_if_given_up(LONG);
+        let (kept, closed) = if given_up { (None, Some(conn)) } else { (Some(conn), None) };
+        let kept = kept.into_iter().collect();
+        let (late, orders) = self.core.return_idle(0, kept, usize::from(given_up), at(10));
+        drop((closed, late));
+        self.carry_out(orders, at(10));
+        given_up
+    }
+}
+
+/// How long a connection has been idle, whenever another pool wants its permit.
+const LONG: Duration = Duration::from_secs(1);
 
 pub(crate) enum Joined {
     Idle(Conn),

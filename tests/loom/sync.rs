@@ -1,6 +1,6 @@
 //! The types of the crate's `sync.rs`, implemented with loom's lock.
 
-use crate::sim::never;
+use crate::sim::{at, never};
 use loom::sync as loom_sync;
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
@@ -80,6 +80,11 @@ impl Condvar {
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
     }
+}
+
+/// The time stands still: no decision depends on it.
+pub(crate) fn now() -> Instant {
+    at(0)
 }
 
 /// Waits for a signal. A deadline other than `never()` counts as passed immediately: only a

@@ -12,7 +12,7 @@ use crate::sys::catch_panic::{CaughtPanic, drop_catching};
 use crate::sys::clock::{self, Tick};
 use crate::sys::deadlines;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl<D: Driver> Managed<D> {
     /// Decides at check-in whether the connection may be kept. No I/O.
@@ -28,8 +28,10 @@ impl<D: Driver> Managed<D> {
         if self.is_retired() {
             return Err(CloseCause::planned(CloseReason::Retired));
         }
-        if self.shared.permits().is_over() && self.leave_if_surplus() {
-            return Err(CloseCause::planned(CloseReason::Surplus));
+        if self.shared.permits().is_over()
+            && let Some(reason) = self.leave_if_surplus(Duration::ZERO)
+        {
+            return Err(CloseCause::planned(reason));
         }
         let is_clean = self.left_behind()? == SessionState::Clean;
         if self.end_was_noticed() {

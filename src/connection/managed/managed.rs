@@ -191,10 +191,20 @@ impl<D: Driver> Managed<D> {
         self.never_out && self.idle_since >= Tick::of(then)
     }
 
-    /// Returns `true` if more connections are open than allowed and this one is to be
-    /// closed.
-    pub(crate) fn leave_if_surplus(&mut self) -> bool {
-        self.permit.as_mut().is_some_and(Permit::leave_if_surplus)
+    /// Returns why this connection is to be closed, if it is: more are open than allowed, or
+    /// another pool is to have its shared permit. It has been idle for this long.
+    pub(crate) fn leave_if_surplus(&mut self, idle: Duration) -> Option<CloseReason> {
+        let permit = self.permit.as_mut()?;
+        if permit.leave_if_surplus() {
+            return Some(CloseReason::Surplus);
+        }
+        permit.leave_if_given_up(idle).then_some(CloseReason::GivenUp)
+    }
+
+    /// Returns `true` if another pool is to have the shared permit of this connection, which
+    /// has been idle for this long.
+    pub(crate) fn leave_if_given_up(&mut self, idle: Duration) -> bool {
+        self.permit.as_mut().is_some_and(|permit| permit.leave_if_given_up(idle))
     }
 
     /// Reads the server's limits over this connection, by the deadline.

@@ -213,9 +213,12 @@ impl<T, E: Clone> State<T, E> {
     /// Returns orders until there is one for each waiter, as far as the permits and the
     /// spacing of attempts allow, and sees to it that a waiter wakes for the next one.
     pub(super) fn plan(&mut self, permits: &Arc<Permits>, now: Instant) -> Vec<DialOrder> {
-        let mut orders = Vec::new();
+        let (mut orders, mut wanted) = (Vec::new(), 0);
         while !self.closed && self.queue.len() > self.supply(now) && self.may_attempt(now) {
-            let Some(permit) = permits.try_take() else { break };
+            let Some(permit) = permits.try_take() else {
+                wanted = self.queue.len() - self.supply(now);
+                break;
+            };
             let next = self.queue.iter_mut().find(|(_, waiting)| !waiting.dialled);
             let ticket = next.map(|(ticket, waiting)| {
                 waiting.dialled = true;
@@ -224,6 +227,7 @@ impl<T, E: Clone> State<T, E> {
             let id = DialId { number: self.attempts.begin(now), ticket };
             orders.push(DialOrder { permit, id });
         }
+        permits.want(wanted);
         match (self.planner, self.planner_wakes) {
             (None, _) => self.appoint_planner(),
             (Some(planner), Some(wakes)) if self.next_due(now).is_some_and(|due| due < wakes) => {

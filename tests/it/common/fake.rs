@@ -73,6 +73,11 @@ impl Fake {
         (Fake { transport, script: script.clone() }, script)
     }
 
+    /// Creates a driver of another pool for the same server.
+    pub fn beside(&self) -> Fake {
+        Fake { transport: self.transport, script: self.script.clone() }
+    }
+
     fn round_trip(&self, at: At, conn: &mut Conn) -> Result<(), BoxError> {
         match self.script.act(at) {
             Act::ReturnLate(time) => {

@@ -27,6 +27,7 @@ const ROOT: &[&str] = &[
     // Options.
     "PoolOptions",
     "SizePolicy",
+    "SharedPermits",
     "Validation",
     "Reset",
     "Role",

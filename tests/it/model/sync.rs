@@ -1,7 +1,7 @@
 //! The names of the crate's `sync.rs` for a simulation with one thread: no thread
 //! waits; a wait is recorded, and whether a signal came after it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -52,6 +52,17 @@ impl<T> Slot<T> {
 
 pub(crate) fn slot_of_thread() -> usize {
     0
+}
+
+thread_local!(static NOW: Cell<Option<Instant>> = const { Cell::new(None) });
+
+/// Sets the time of this thread's simulation.
+pub(crate) fn set_now(now: Instant) {
+    NOW.set(Some(now));
+}
+
+pub(crate) fn now() -> Instant {
+    NOW.get().unwrap_or_else(Instant::now)
 }
 
 thread_local!(static LAST_WAIT: RefCell<Option<(Signal, Instant)>> = const { RefCell::new(None) });
