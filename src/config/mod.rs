@@ -27,8 +27,7 @@ pub(crate) mod validation;
 pub use defaults::*;
 pub use fleet_cap::FleetCap;
 pub(crate) use isolation_level::IsolationLevel;
-pub(crate) use options::PoolOptions;
-pub(crate) use pool_config::Config;
+pub(crate) use options::{Config, PoolOptions};
 #[cfg(feature = "postgres")]
 pub use pooler::Pooler;
 pub(crate) use reset::Reset;

@@ -1,8 +1,13 @@
 //! The options that have a plain value, each set or unset.
 
+use super::defaults::{
+    DEFAULT_BYTE_LIMIT, DEFAULT_CANCEL_TIMEOUT, DEFAULT_CHECKOUT_TIMEOUT, DEFAULT_CLOSE_GRACE,
+    DEFAULT_CONNECT_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME_JITTER, DEFAULT_MAX_LIFETIME,
+    DEFAULT_MAX_SIZE, DEFAULT_PING_AFTER, DEFAULT_PING_TIMEOUT, DEFAULT_ROW_LIMIT,
+    DEFAULT_STATEMENT_CACHE, DEFAULT_TCP_USER_TIMEOUT,
+};
 use super::fleet_cap::FleetCap;
 use super::isolation_level::IsolationLevel;
-use super::pool_config::Config;
 use super::reset::Reset;
 use super::role::Role;
 use super::size_policy::SizePolicy;
@@ -14,8 +19,12 @@ use std::fmt;
 use std::time::Duration;
 
 /// Generates, from one table, the struct and everything that lists all options by name.
+///
+/// Each line is an option's name, the type of its value, the type in which a pool has it where
+/// that differs, its default, and the check of its range where all of its kind have the same.
 macro_rules! options {
-    ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
+    ($($(#[$doc:meta])*
+       $name:ident: $type:ty $(=> $config:ty)? = $default:expr $(, $check:ident)?;)*) => {
         /// The options of a pool that have a plain value; `None` leaves an option unset.
         ///
         /// Effect, range and default of each are documented at the method of the same
@@ -38,6 +47,32 @@ macro_rules! options {
         #[non_exhaustive]
         pub struct PoolOptions {
             $($(#[$doc])* pub $name: Option<$type>,)*
+        }
+
+        /// All options of one pool or manager.
+        #[derive(Clone, Debug)]
+        pub(crate) struct Config {
+            $(pub(crate) $name: config_type!($type $(=> $config)?),)*
+            pub(crate) max_size_is_chosen: bool,
+        }
+
+        impl Default for Config {
+            fn default() -> Config {
+                Config { $($name: $default,)* max_size_is_chosen: false }
+            }
+        }
+
+        impl Config {
+            /// Rejects values out of the ranges that the table names.
+            pub(super) fn check_ranges(&self) -> Result<(), Error> {
+                $($($check(stringify!($name), self.$name)?;)?)*
+                Ok(())
+            }
+
+            #[cfg(test)]
+            fn debug_texts(&self) -> Vec<(&'static str, String)> {
+                vec![$((stringify!($name), format!("{:?}", self.$name))),*]
+            }
         }
 
         impl PoolOptions {
@@ -84,7 +119,7 @@ macro_rules! options {
                 }
             }
 
-            pub(super) fn apply(&self, config: &mut Config) {
+            fn apply(&self, config: &mut Config) {
                 $(if let Some(value) = &self.$name {
                     config.$name = value.clone().into();
                 })*
@@ -94,86 +129,107 @@ macro_rules! options {
     };
 }
 
+/// The type in which a pool has an option: the option's own, unless the table names another.
+macro_rules! config_type {
+    ($type:ty) => {
+        $type
+    };
+    ($type:ty => $config:ty) => {
+        $config
+    };
+}
+
 options! {
     /// Largest number of open connections.
-    max_size: u32,
+    max_size: u32 = DEFAULT_MAX_SIZE;
     /// Connections kept idle without demand.
-    min_idle: u32,
+    min_idle: u32 = 0;
     /// How long a check-out waits at most.
-    checkout_timeout: Duration,
+    checkout_timeout: Duration = DEFAULT_CHECKOUT_TIMEOUT, check_time;
     /// How long opening one connection may take.
-    connect_timeout: Duration,
+    connect_timeout: Duration = DEFAULT_CONNECT_TIMEOUT, check_time;
     /// How long a connection lives at most; `Some(None)` is no limit.
-    max_lifetime: Option<Duration>,
+    max_lifetime: Option<Duration> = Some(DEFAULT_MAX_LIFETIME), check_time;
     /// Largest share by which a connection's lifetime is shortened.
-    lifetime_jitter: f64,
+    lifetime_jitter: f64 = DEFAULT_LIFETIME_JITTER;
     /// How long a connection may idle; `Some(None)` is no limit.
-    idle_timeout: Option<Duration>,
+    idle_timeout: Option<Duration> = Some(DEFAULT_IDLE_TIMEOUT), check_time;
     /// Idle time after which a check-out pings; `Some(None)` is never.
-    ping_after: Option<Duration>,
+    ping_after: Option<Duration> = Some(DEFAULT_PING_AFTER);
     /// How long one ping may take.
-    ping_timeout: Duration,
+    ping_timeout: Duration = DEFAULT_PING_TIMEOUT, check_time;
     /// How often an idle connection is pinged in the background; `Some(None)` is never.
-    keepalive_ping: Option<Duration>,
-    /// How an idle connection is checked: `peek`, `always-ping` or `off`.
-    validation: Validation,
+    keepalive_ping: Option<Duration> = None, check_time;
+    /// How an idle connection is checked: `peek`, `always-ping`, `watch` or `off`.
+    validation: Validation = Validation::Peek;
     /// How a session is reset: `auto`, `none` or `full`.
-    reset: Reset,
+    reset: Reset = Reset::Auto;
     /// The isolation level of transactions: `read-uncommitted`, `read-committed`,
     /// `repeatable-read` or `serializable`.
-    isolation: IsolationLevel,
+    isolation: IsolationLevel => Option<IsolationLevel> = None;
     /// Whether transactions are read-only.
-    read_only: bool,
+    read_only: bool => Option<bool> = None;
     /// The schema of every session; on MySQL and MariaDB the database.
-    schema: String,
+    schema: String => Option<String> = None;
     /// The time zone of every session.
-    time_zone: String,
+    time_zone: String => Option<String> = None;
     /// Which servers are used: `any`, `writable` or `standby`.
-    role: Role,
+    role: Role = Role::Any;
     /// Rows that one of the pool's own queries returns at most; `Some(None)` is no
     /// limit.
-    row_limit: Option<usize>,
+    row_limit: Option<usize> = Some(DEFAULT_ROW_LIMIT);
     /// Bytes that one of the pool's own queries returns at most; `Some(None)` is no
     /// limit.
-    byte_limit: Option<usize>,
+    byte_limit: Option<usize> = Some(DEFAULT_BYTE_LIMIT);
     /// Prepared statements that each PostgreSQL connection keeps for the pool's own
     /// queries; 0 is off.
-    statement_cache: usize,
+    statement_cache: usize = DEFAULT_STATEMENT_CACHE;
     /// Callers that may wait at a time; `Some(None)` is no limit.
-    max_waiting: Option<u32>,
+    max_waiting: Option<u32> = None;
     /// How long a closed connection keeps its permit until the server confirms.
-    close_grace: Duration,
+    close_grace: Duration = DEFAULT_CLOSE_GRACE, check_time;
     /// How the effective max size is computed: `fixed:20`, `share:0.25` or `instances:4`.
-    size_policy: SizePolicy,
+    size_policy: SizePolicy => Option<SizePolicy> = None;
     /// The cap on the connections of several processes: `orders:30`.
-    fleet_cap: FleetCap,
+    fleet_cap: FleetCap => Option<FleetCap> = None;
     /// Whether an option above the server's limits is an error.
-    strict_limits: bool,
+    strict_limits: bool = false;
     /// Whether the server's limits are read.
-    read_server_limits: bool,
+    read_server_limits: bool = true;
     /// Idle time after which a proxy in between closes; `Some(None)` is no proxy.
-    proxy_idle_timeout: Option<Duration>,
+    proxy_idle_timeout: Option<Duration> = None, check_time;
     /// Age at which a proxy in between closes; `Some(None)` is no proxy.
-    proxy_max_lifetime: Option<Duration>,
+    proxy_max_lifetime: Option<Duration> = None, check_time;
     /// How long a statement may run; `Some(None)` is no limit.
-    statement_timeout: Option<Duration>,
+    statement_timeout: Option<Duration> = None, check_time;
     /// How long a request to cancel a statement may take.
-    cancel_timeout: Duration,
+    cancel_timeout: Duration = DEFAULT_CANCEL_TIMEOUT, check_time;
     /// When the kernel probes an idle connection, `30s/10s/3`; `Some(None)` is the
     /// system's default.
-    keepalive: Option<Keepalive>,
+    keepalive: Option<Keepalive> = Some(Keepalive::default());
     /// How long sent data may stay unacknowledged; `Some(None)` is the system's default.
-    tcp_user_timeout: Option<Duration>,
+    tcp_user_timeout: Option<Duration> = Some(DEFAULT_TCP_USER_TIMEOUT);
     /// Whether the pool may block threads that drive an async runtime.
-    allow_async_threads: bool,
+    allow_async_threads: bool = false;
     /// How long a caller may hold a connection before that is logged; `Some(None)` is never.
-    held_warning: Option<Duration>,
+    held_warning: Option<Duration> = None, check_time;
     /// How long a check-out may take before that is logged; `Some(None)` is never.
-    slow_checkout: Option<Duration>,
+    slow_checkout: Option<Duration> = None, check_time;
     /// How long a statement may take before that is logged; `Some(None)` is never.
-    slow_statement: Option<Duration>,
+    slow_statement: Option<Duration> = None, check_time;
     /// The pool's name.
-    name: String,
+    name: String => Option<String> = None;
+}
+
+/// Rejects a time that is shorter than a millisecond or longer than a year.
+fn check_time(option: &str, value: impl Into<Option<Duration>>) -> Result<(), Error> {
+    let range = Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 3600);
+    match value.into() {
+        Some(value) if !range.contains(&value) => {
+            Err(Error::config(format!("{option} {value:?} must be from 1ms to one year")))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl PoolOptions {
@@ -281,6 +337,47 @@ mod tests {
         }
         assert_eq!(copy, options);
         options.check().expect("they agree");
+    }
+
+    /// Returns a default as the guide writes it, in Rust's debug format.
+    fn read(cell: &str) -> String {
+        let cell = cell.split(", or ").next().unwrap_or_default().replace('`', "");
+        let words: Vec<&str> = cell.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+        match *words {
+            ["after", idle, "s", "every", interval, "s", probes, "times"] => {
+                format!("Keepalive {{ idle: {idle}s, interval: {interval}s, probes: {probes} }}")
+            }
+            [number, "MiB", ..] => (number.parse::<usize>().expect(number) << 20).to_string(),
+            [number, "s", ..] => format!("{number}s"),
+            [number, "min", ..] => format!("{}s", number.parse::<u32>().expect(number) * 60),
+            [thousands, rest, "rows"] => format!("{thousands}{rest}"),
+            ["none"] | ["the", "server's"] | ["Fixed(max_size)"] => "None".into(),
+            [word, ..] => word.into(),
+            [] => String::new(),
+        }
+    }
+
+    #[test]
+    fn the_guide_has_every_option_with_its_default() {
+        let defaults = Config::default().debug_texts();
+        let mut told = Vec::new();
+        for line in include_str!("../guide/options.md").lines() {
+            let mut cells = line.split(" | ");
+            let (first, second) = (cells.next().unwrap_or_default(), cells.next());
+            let (Some(names), Some(cell)) = (first.strip_prefix("| `"), second) else { continue };
+            for name in names.split(['`', ',', ' ']).filter(|name| !name.is_empty()) {
+                let Some((_, default)) = defaults.iter().find(|(own, _)| *own == name) else {
+                    continue;
+                };
+                let value = default.strip_prefix("Some(").and_then(|some| some.strip_suffix(')'));
+                assert_eq!(read(cell), value.unwrap_or(default), "{name}");
+                assert_eq!(cell.contains(", or `None`"), value.is_some(), "{name}");
+                told.push(name);
+            }
+        }
+        let all = PoolOptions::NAMES.iter();
+        let untold: Vec<_> = all.filter(|name| !told.contains(*name)).collect();
+        assert_eq!((untold, told.len()), (Vec::new(), PoolOptions::NAMES.len()));
     }
 
     #[test]

@@ -1,113 +1,18 @@
 //! All options of one pool: defaults, ranges and contradictions.
 
-use super::defaults::{
-    DEFAULT_BYTE_LIMIT, DEFAULT_CANCEL_TIMEOUT, DEFAULT_CHECKOUT_TIMEOUT, DEFAULT_CLOSE_GRACE,
-    DEFAULT_CONNECT_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME_JITTER, DEFAULT_MAX_LIFETIME,
-    DEFAULT_MAX_SIZE, DEFAULT_PING_AFTER, DEFAULT_PING_TIMEOUT, DEFAULT_ROW_LIMIT,
-    DEFAULT_STATEMENT_CACHE, DEFAULT_TCP_USER_TIMEOUT,
-};
+use super::defaults::{DEFAULT_IDLE_TIMEOUT, DEFAULT_PING_TIMEOUT};
 use super::fleet_cap::FleetCap;
-use super::isolation_level::IsolationLevel;
-use super::reset::Reset;
+use super::options::Config;
 use super::role::Role;
 use super::session_defaults::SessionDefaults;
 use super::size_policy::SizePolicy;
 use super::tcp::{Keepalive, TcpOptions};
-use super::validation::Validation;
 use crate::error::Error;
 use crate::sys::one_line::one_line;
 use std::time::Duration;
 
 /// In bytes. A pool's name begins each of its log lines and errors.
 const LONGEST_NAME: usize = 255;
-
-/// All options of one pool or manager, checked.
-#[derive(Clone, Debug)]
-pub(crate) struct Config {
-    pub(crate) max_size: u32,
-    pub(crate) max_size_is_chosen: bool,
-    pub(crate) min_idle: u32,
-    pub(crate) checkout_timeout: Duration,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) max_lifetime: Option<Duration>,
-    pub(crate) lifetime_jitter: f64,
-    pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) ping_after: Option<Duration>,
-    pub(crate) ping_timeout: Duration,
-    pub(crate) keepalive_ping: Option<Duration>,
-    pub(crate) validation: Validation,
-    pub(crate) row_limit: Option<usize>,
-    pub(crate) byte_limit: Option<usize>,
-    pub(crate) statement_cache: usize,
-    pub(crate) max_waiting: Option<u32>,
-    pub(crate) close_grace: Duration,
-    pub(crate) reset: Reset,
-    pub(crate) role: Role,
-    pub(crate) isolation: Option<IsolationLevel>,
-    pub(crate) read_only: Option<bool>,
-    pub(crate) schema: Option<String>,
-    pub(crate) time_zone: Option<String>,
-    pub(crate) size_policy: Option<SizePolicy>,
-    pub(crate) fleet_cap: Option<FleetCap>,
-    pub(crate) strict_limits: bool,
-    pub(crate) read_server_limits: bool,
-    pub(crate) statement_timeout: Option<Duration>,
-    pub(crate) cancel_timeout: Duration,
-    pub(crate) keepalive: Option<Keepalive>,
-    pub(crate) tcp_user_timeout: Option<Duration>,
-    pub(crate) proxy_idle_timeout: Option<Duration>,
-    pub(crate) proxy_max_lifetime: Option<Duration>,
-    pub(crate) allow_async_threads: bool,
-    pub(crate) held_warning: Option<Duration>,
-    pub(crate) slow_checkout: Option<Duration>,
-    pub(crate) slow_statement: Option<Duration>,
-    pub(crate) name: Option<String>,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            max_size: DEFAULT_MAX_SIZE,
-            max_size_is_chosen: false,
-            min_idle: 0,
-            checkout_timeout: DEFAULT_CHECKOUT_TIMEOUT,
-            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
-            max_lifetime: Some(DEFAULT_MAX_LIFETIME),
-            lifetime_jitter: DEFAULT_LIFETIME_JITTER,
-            idle_timeout: Some(DEFAULT_IDLE_TIMEOUT),
-            ping_after: Some(DEFAULT_PING_AFTER),
-            ping_timeout: DEFAULT_PING_TIMEOUT,
-            keepalive_ping: None,
-            validation: Validation::Peek,
-            row_limit: Some(DEFAULT_ROW_LIMIT),
-            byte_limit: Some(DEFAULT_BYTE_LIMIT),
-            statement_cache: DEFAULT_STATEMENT_CACHE,
-            max_waiting: None,
-            close_grace: DEFAULT_CLOSE_GRACE,
-            reset: Reset::Auto,
-            role: Role::Any,
-            isolation: None,
-            read_only: None,
-            schema: None,
-            time_zone: None,
-            size_policy: None,
-            fleet_cap: None,
-            strict_limits: false,
-            read_server_limits: true,
-            statement_timeout: None,
-            cancel_timeout: DEFAULT_CANCEL_TIMEOUT,
-            keepalive: Some(Keepalive::default()),
-            tcp_user_timeout: Some(DEFAULT_TCP_USER_TIMEOUT),
-            proxy_idle_timeout: None,
-            proxy_max_lifetime: None,
-            allow_async_threads: false,
-            held_warning: None,
-            slow_checkout: None,
-            slow_statement: None,
-            name: None,
-        }
-    }
-}
 
 impl Config {
     /// Rejects values out of range and options that contradict each other.
@@ -125,7 +30,7 @@ impl Config {
                 self.min_idle, self.max_size
             )));
         }
-        self.check_durations()?;
+        self.check_ranges()?;
         if !(0.0..=0.9).contains(&self.lifetime_jitter) {
             return Err(Error::config(format!(
                 "lifetime_jitter {} must be from 0.0 to 0.9 (a share of max_lifetime)",
@@ -228,35 +133,6 @@ impl Config {
     fn check_fleet_cap(&self) -> Result<(), Error> {
         let problem = self.fleet_cap.as_ref().and_then(FleetCap::problem);
         problem.map_or(Ok(()), |problem| Err(Error::config(problem)))
-    }
-
-    fn check_durations(&self) -> Result<(), Error> {
-        let floor = Duration::from_millis(1);
-        let ceiling = Duration::from_secs(365 * 24 * 3600);
-        let options = [
-            ("checkout_timeout", Some(self.checkout_timeout)),
-            ("connect_timeout", Some(self.connect_timeout)),
-            ("max_lifetime", self.max_lifetime),
-            ("idle_timeout", self.idle_timeout),
-            ("ping_timeout", Some(self.ping_timeout)),
-            ("keepalive_ping", self.keepalive_ping),
-            ("close_grace", Some(self.close_grace)),
-            ("statement_timeout", self.statement_timeout),
-            ("cancel_timeout", Some(self.cancel_timeout)),
-            ("proxy_idle_timeout", self.proxy_idle_timeout),
-            ("held_warning", self.held_warning),
-            ("slow_checkout", self.slow_checkout),
-            ("slow_statement", self.slow_statement),
-            ("proxy_max_lifetime", self.proxy_max_lifetime),
-        ];
-        for (option, value) in options {
-            if let Some(value) = value.filter(|value| !(floor..=ceiling).contains(value)) {
-                return Err(Error::config(format!(
-                    "{option} {value:?} must be from 1ms to one year"
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// Returns the settings with which every session begins.

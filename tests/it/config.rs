@@ -3,7 +3,7 @@
 use crate::common::books::books;
 use crate::common::fake::{At, Fake, Transport};
 use crate::common::pool;
-use poolwarden::{Builder, ErrorKind, Pool};
+use poolwarden::{Builder, ErrorKind, Pool, PoolOptions};
 use std::time::Duration;
 
 /// Returns the text of the error of `build` and `manager` with these options.
@@ -85,4 +85,38 @@ fn an_option_that_is_not_set_has_its_documented_default() {
     let pool = Pool::builder().build_lazy(driver).expect("the defaults agree");
     assert_eq!(pool.snapshot().levels.max_size, poolwarden::config::DEFAULT_MAX_SIZE);
     books(&pool);
+}
+
+/// Returns the documentation of each method of the builder, with its name.
+fn documented_methods() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../src/pool");
+    for entry in std::fs::read_dir(folder).expect("the crate's source").flatten() {
+        if !entry.file_name().to_string_lossy().starts_with("builder") {
+            continue;
+        }
+        let mut doc = String::new();
+        for line in std::fs::read_to_string(entry.path()).expect("source is text").lines() {
+            let line = line.trim();
+            if let Some(text) = line.strip_prefix("///") {
+                doc += text;
+            } else if let Some(name) = line.strip_prefix("pub fn ") {
+                let name = name.split(['(', '<']).next().unwrap_or_default();
+                found.push((name.to_owned(), std::mem::take(&mut doc)));
+            } else if !line.starts_with("#[") {
+                doc.clear();
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn each_option_has_a_method_of_its_name_that_says_its_default() {
+    let methods = documented_methods();
+    for name in PoolOptions::NAMES {
+        let method = methods.iter().find(|(method, _)| method == name);
+        let (_, doc) = method.unwrap_or_else(|| panic!("there is no method {name}"));
+        assert!(doc.to_lowercase().contains("default"), "{name}: {doc}");
+    }
 }
