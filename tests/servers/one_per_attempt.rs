@@ -5,7 +5,8 @@ use crate::variant::{shared_my, shared_pg};
 use poolwarden::{MySql, Pool, Postgres, Role};
 use std::time::Duration;
 
-/// How often each is tried: without the wait, one in two failed.
+/// How often each is tried. Measured without the wait: the test of PostgreSQL failed in 4 of 10
+/// runs, that of MariaDB in none.
 const TIMES: u32 = 10;
 
 #[test]
