@@ -96,6 +96,20 @@ fn our_pool<D: poolwarden::driver::Driver>(
     pool
 }
 
+/// Returns a pool that shares its permits, and the others that do, which have no connection.
+#[cfg(feature = "postgres")]
+fn sharing_pools<D: poolwarden::driver::Driver>(
+    pools: usize,
+    driver: impl Fn() -> D,
+) -> Vec<poolwarden::Pool<D>> {
+    let permits = poolwarden::SharedPermits::new(POOL_SIZE).expect("one or more");
+    let builder = || poolwarden::Pool::builder().max_size(POOL_SIZE).permits(&permits);
+    let build = |_| builder().build_lazy(driver()).expect("the options agree");
+    let pools: Vec<_> = (0..pools).map(build).collect();
+    fill(|| pools[0].get().expect("a connection"));
+    pools
+}
+
 /// Returns both ends of a connection on which nothing arrives.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 fn quiet_pair() -> (std::net::TcpStream, std::net::TcpStream) {
@@ -163,10 +177,14 @@ mod on_postgres {
         let checked = r2d2_pool(manager(), true);
         let unchecked = r2d2_pool(manager(), false);
         let noop = r2d2_pool(NoopManager, true);
+        let sharing = [1, 10, 1_000].map(|pools| sharing_pools(pools, driver));
         compare(&[
             Candidate::new("ours", || drop(ours.get().expect("a connection"))),
             Candidate::new("ours_1001_sites", call_sites::from_many(&ours)),
             in_spawn_blocking("ours_in_spawn_blocking", &ours),
+            Candidate::new("ours_shared_by_1", || drop(sharing[0][0].get().expect("one"))),
+            Candidate::new("ours_shared_by_10", || drop(sharing[1][0].get().expect("one"))),
+            Candidate::new("ours_shared_by_1000", || drop(sharing[2][0].get().expect("one"))),
             Candidate::new("ours_watch", || drop(ours_watch.get().expect("a connection"))),
             Candidate::new("ours_off", || drop(ours_off.get().expect("a connection"))),
             Candidate::new("r2d2_postgres", || drop(checked.get().expect("a connection"))),

@@ -95,6 +95,7 @@ pub mod guide;
 pub mod observe;
 mod pool;
 mod sys;
+mod tenants;
 
 /// What the targets in `tests/fuzz` read with; private parsers otherwise.
 #[cfg(fuzzing)]
@@ -134,6 +135,7 @@ pub use crate::pool::query;
 pub use crate::pool::r2d2::{Foreign, ManagedConnection, Manager};
 pub use crate::pool::{Builder, CancelHandle, Pool, PooledConnection, RetryPolicy};
 pub use crate::sys::secret::Secret;
+pub use crate::tenants::Tenants;
 
 #[cfg(feature = "mysql")]
 #[doc(no_inline)]

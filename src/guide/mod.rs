@@ -11,6 +11,7 @@
 //! | [`fleet`] | one cap on the connections of several processes |
 //! | [`lifetimes`] | which option closes what, and what to set behind a proxy |
 //! | [`frameworks`] | axum, actix-web, Rocket, Diesel; readiness and drain |
+//! | [`tenants`] | one cap over several pools, and a pool for each tenant |
 //! | [`operations`] | logs, outages, credentials, fork |
 //! | [`observability`] | events, metrics, the status page, dashboards and alerts |
 //! | [`platforms`] | what was tested where, and what the pool cannot see |
@@ -45,6 +46,9 @@ pub mod fleet {}
 
 #[doc = include_str!("lifetimes.md")]
 pub mod lifetimes {}
+
+#[doc = include_str!("tenants.md")]
+pub mod tenants {}
 
 #[doc = include_str!("frameworks.md")]
 pub mod frameworks {}

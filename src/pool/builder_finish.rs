@@ -48,8 +48,15 @@ impl<D: Driver> Builder<D> {
     ///
     /// [`Config`](crate::ErrorKind::Config).
     pub fn build_lazy(self, driver: D) -> Result<Pool<D>, Error> {
+        let pool = self.build_unlisted(driver)?;
+        observe::register(pool.name(), pool.engine());
+        Ok(pool)
+    }
+
+    /// Builds the pool without opening a connection, and without a place in the reports of all
+    /// pools of the process.
+    pub(crate) fn build_unlisted(self, driver: D) -> Result<Pool<D>, Error> {
         let engine = Engine::new(self.shared(driver)?);
-        observe::register(engine.shared().name(), &engine);
         engine.start();
         Ok(Pool::new(engine))
     }

@@ -54,6 +54,7 @@ mod sqlite_transactions;
 mod statement_timeout;
 mod supply;
 mod suspend;
+mod tenants;
 mod texts;
 mod verification;
 mod watcher;

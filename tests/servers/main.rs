@@ -57,6 +57,7 @@ mod slow_statement;
 mod statement_timeout;
 mod statements;
 #[cfg(feature = "native-tls")]
+mod tenants;
 mod tls;
 mod transactions;
 mod unfinished_copy;

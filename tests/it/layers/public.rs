@@ -15,6 +15,7 @@ const ROOT: &[&str] = &[
     "Manager",
     "ManagedConnection",
     "Foreign",
+    "Tenants",
     // Drivers and where they connect.
     "Postgres",
     "MySql",
