@@ -35,6 +35,7 @@
 //! | `metrics` | the pools' metrics for the `metrics` facade | `metrics` | no |
 //! | `tracing` | log lines as `tracing` events with their fields | `tracing` | no |
 //! | `native-tls` | TLS for both server drivers, by the system's library | `native-tls`, `tokio-native-tls` | no |
+//! | `rocket` | `#[database]` of Rocket in one line, and a fairing and a request guard for [`Pool`] | `rocket`, `rocket_sync_db_pools`, `serde`, `tokio` | no |
 //! | `cli` | the tool `poolwarden`, for `cargo install`; nothing for a library | `crossterm`, and those of both servers and TLS | no |
 //!
 //! The crates of the drivers are re-exported (`poolwarden::postgres`, `::mysql`,
@@ -133,6 +134,8 @@ pub use crate::observe::health::Health;
 pub use crate::observe::snapshot::Snapshot;
 pub use crate::pool::query;
 pub use crate::pool::r2d2::{Foreign, ManagedConnection, Manager};
+#[cfg(feature = "rocket")]
+pub use crate::pool::rocket;
 pub use crate::pool::{Builder, CancelHandle, Pool, PooledConnection, RetryPolicy};
 pub use crate::sys::secret::Secret;
 pub use crate::tenants::Tenants;

@@ -205,6 +205,8 @@ examples() {
     # Cargo needs the certificates of the system for what it downloads.
     cargo test "${options[@]}" --no-run
     SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/nowhere cargo test "${options[@]}" "$@"
+    # The documentation of the feature that only these programs use.
+    cargo test -p poolwarden --features rocket,sqlite --doc rocket
 }
 
 if [ "${1-}" = help ]; then

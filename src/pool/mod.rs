@@ -17,6 +17,8 @@ mod pool;
 pub mod query;
 pub(crate) mod r2d2;
 mod retry_policy;
+#[cfg(feature = "rocket")]
+pub mod rocket;
 mod sharing;
 
 pub use builder::Builder;
