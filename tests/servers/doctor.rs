@@ -13,7 +13,11 @@ use support::{mariadb, pgbouncer, port, postgres as pg, wait};
 
 /// Examines a server, and checks that the page and the JSON say the same.
 fn examine(url: &str, instances: u32) -> Result<String, String> {
-    let report = program::examine(url, instances)?;
+    examine_behind(url, instances, None)
+}
+
+fn examine_behind(url: &str, instances: u32, proxy: Option<&str>) -> Result<String, String> {
+    let report = program::examine(url, instances, proxy)?;
     let (page, json) = (report.to_string(), report.to_json());
     #[cfg(feature = "serde")]
     assert_same(&page, &serde_json::from_str(&json).expect("JSON"));
@@ -24,7 +28,7 @@ fn examine(url: &str, instances: u32) -> Result<String, String> {
 #[cfg(feature = "serde")]
 fn assert_same(page: &str, json: &serde_json::Value) {
     let sections = json["sections"].as_array().expect("sections");
-    assert_eq!(sections.len(), 6);
+    assert!((6..=7).contains(&sections.len()));
     for section in sections {
         assert!(page.contains(section["title"].as_str().expect("a title")));
         for row in section["rows"].as_array().expect("rows") {
@@ -38,6 +42,18 @@ fn assert_same(page: &str, json: &serde_json::Value) {
 fn page(url: &str, instances: u32) -> String {
     let (page, _) = wait::within(Duration::from_secs(20), || examine(url, instances));
     page.unwrap_or_else(|text| panic!("{text}"))
+}
+
+/// Examines until the page has this text: on a loaded computer the server, or pgbouncer's
+/// console, may not answer in time for the page.
+fn page_with(text: &str, url: &str, instances: u32) -> String {
+    let has_text = |page: &String| {
+        page.lines()
+            .any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ").contains(text))
+    };
+    let mut pages =
+        (0..10).map(|_| examine(url, instances).unwrap_or_else(|text| panic!("{text}")));
+    pages.find(has_text).unwrap_or_else(|| page(url, instances))
 }
 
 /// Asserts that the page has these lines, with any blanks between the words.
@@ -162,7 +178,8 @@ fn behind_a_pooler_the_doctor_reports_the_pooling_mode_and_the_unknown_limits() 
         (Mode::Transaction, "pooling mode transaction"),
     ] {
         let bouncer = Bouncer::start(pg::shared(), mode);
-        let page = page(&bouncer.url(database.user(), database.name()), 2);
+        let url = bouncer.url(database.user(), database.name());
+        let page = page_with(shown, &url, 2);
         assert_lines(
             &page,
             &[
@@ -174,7 +191,109 @@ fn behind_a_pooler_the_doctor_reports_the_pooling_mode_and_the_unknown_limits() 
             ],
         );
         assert!(!page.contains("max_connections"), "{page}");
+        assert_lines(&page, &["not shown to this role: name it in pgbouncer's stats_users"]);
     }
+}
+
+#[test]
+fn of_a_pgbouncer_that_answers_this_role_the_doctor_explains_the_settings() {
+    if !pgbouncer::available() {
+        return;
+    }
+    let bouncer = Bouncer::with(pg::shared(), Mode::Transaction, |conf| {
+        conf.set("client_idle_timeout", "90").set("query_wait_timeout", "20");
+        conf.set("server_lifetime", "1800").set("query_timeout", "0");
+    });
+    let page = page_with("pool_mode", &bouncer.url("postgres", "postgres"), 3);
+    assert_lines(
+        &page,
+        &[
+            "pool_mode transaction a session for each transaction",
+            "max_client_conn",
+            "client_idle_timeout 90 set proxy_idle_timeout to 90 s",
+            "query_wait_timeout 20 a statement that gets no session for 20 s fails",
+            "server_idle_timeout",
+            "server_lifetime 1800 for sessions between two transactions: ends no connection",
+        ],
+    );
+    assert!(page.contains("3 x max_size must fit in"), "{page}");
+    assert!(!page.contains("query_timeout 0"), "{page}");
+}
+
+const HAPROXY: &str = "
+global
+    maxconn 1000
+defaults
+    mode tcp
+    timeout client 50s
+    timeout server 1m # of all
+frontend web
+    bind *:8080
+    default_backend pages
+frontend db
+    bind 127.0.0.1:5432,[::1]:5433
+    default_backend postgres
+backend pages
+    timeout server 5s
+backend postgres
+    timeout server 40000
+listen tunnel
+    bind :6432
+    timeout tunnel 2h
+listen none
+    bind :7432
+    timeout client 0
+    timeout server 0
+";
+
+#[test]
+fn the_timeouts_of_a_haproxy_are_read_from_its_file() {
+    use program::haproxy::rows;
+    let text = |port| -> Vec<String> {
+        let rows = rows(HAPROXY, port).into_iter();
+        rows.map(|(label, text)| format!("{label} {text}").trim().to_owned()).collect()
+    };
+    for port in [5432, 5433] {
+        let expected = [
+            "frontend db, port 5432, 5433",
+            "timeout client 50 s",
+            "timeout server 40 s",
+            "proxy_idle_timeout 40 s: set it in the pool, or a keepalive_ping below it",
+        ];
+        assert_eq!(text(port), expected);
+    }
+    let last = |port| text(port).pop().expect("a row");
+    assert!(last(6432).starts_with("proxy_idle_timeout 7200 s:"), "{:?}", text(6432));
+    assert!(last(7432).starts_with("proxy_idle_timeout not needed"), "{:?}", text(7432));
+    // None listens there: all are shown.
+    assert_eq!(text(1).iter().filter(|row| row.contains(", port ")).count(), 4);
+    assert_eq!(rows("global\n  maxconn 1\n", 1).len(), 1);
+}
+
+#[test]
+fn the_doctors_page_has_the_timeouts_of_a_haproxy() {
+    if !pg::available() {
+        return;
+    }
+    let database = pg::shared().fresh_database();
+    let text = format!("listen db\n  bind :{}\n  timeout client 30s\n", pg::shared().port());
+    let page = examine_behind(&database.url(), 1, Some(&text)).expect("it answers");
+    assert_lines(&page, &["haproxy", "proxy_idle_timeout 30 s"]);
+}
+
+#[test]
+fn another_database_of_the_same_url_has_all_else_in_common() {
+    use program::url::{port, with_database};
+    let table = [
+        ("postgres://u:p@h:6432/app?sslmode=require", "postgres://u:p@h:6432/x?sslmode=require"),
+        ("postgres://h", "postgres://h/x"),
+        ("postgres://h?a=b", "postgres://h/x?a=b"),
+    ];
+    for (url, expected) in table {
+        assert_eq!(with_database(url, "x").as_deref(), Some(expected));
+    }
+    assert_eq!(with_database("host=h", "x"), None);
+    assert_eq!([port("postgres://u:1@h:6432/d"), port("postgres://h/d")], [Some(6432), None]);
 }
 
 #[test]

@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const USAGE: &str = "\
-usage: poolwarden doctor <url> [instances] [--json]
+usage: poolwarden doctor <url> [instances] [--haproxy FILE] [--json]
        poolwarden watch <url> [--size N] [--seconds N]
 
 doctor  examines a database server as a pool sees it, and recommends settings;
-        instances is how many processes will share the server, default 1
+        instances is how many processes will share the server, default 1; --haproxy is the
+        configuration file of a haproxy in between; a pgbouncer's settings are asked for
 watch   shows a pool under a small read-only load on that server; plain lines if the output is
         no terminal; --size is its max_size, default 4, at most 20
 
@@ -22,7 +23,7 @@ Exit codes: 0 done, 1 the server cannot be used, 2 wrong arguments.";
 
 /// What the arguments ask for.
 enum Command {
-    Doctor { url: String, instances: u32, json: bool },
+    Doctor { url: String, instances: u32, haproxy: Option<String>, json: bool },
     Watch { url: String, size: u32, time: Option<Duration> },
 }
 
@@ -33,12 +34,14 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let done = match command {
-        Command::Doctor { url, instances, json } => {
-            doctor::examine(&url, instances).map(|report| match json {
+        Command::Doctor { url, instances, haproxy, json } => read(haproxy).and_then(|proxy| {
+            let report = doctor::examine(&url, instances, proxy.as_deref())?;
+            match json {
                 true => println!("{}", report.to_json()),
                 false => print!("{report}"),
-            })
-        }
+            }
+            Ok(())
+        }),
         Command::Watch { url, size, time } => watch::run(&url, size, time),
     };
     match done {
@@ -50,15 +53,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// Reads a file, if one is named.
+fn read(path: Option<String>) -> Result<Option<String>, String> {
+    let Some(path) = path else { return Ok(None) };
+    let text = std::fs::read_to_string(&path);
+    text.map(Some).map_err(|error| format!("{path} cannot be read: {error}"))
+}
+
 /// Returns `None` if the arguments are wrong.
 fn parse(arguments: &[String]) -> Option<Command> {
     let (name, rest) = arguments.split_first()?;
     let mut plain = Vec::new();
-    let (mut json, mut size, mut seconds) = (false, None, None);
+    let (mut json, mut size, mut seconds, mut haproxy) = (false, None, None, None);
     let mut rest = rest.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
             "--json" => json = true,
+            "--haproxy" => haproxy = Some(rest.next()?.clone()),
             "--size" => size = Some(rest.next()?.parse::<u32>().ok()?),
             "--seconds" => seconds = Some(rest.next()?.parse::<u64>().ok()?),
             flag if flag.starts_with('-') => return None,
@@ -68,9 +79,9 @@ fn parse(arguments: &[String]) -> Option<Command> {
     match (name.as_str(), &*plain) {
         ("doctor", [url] | [url, _]) if size.is_none() && seconds.is_none() => {
             let instances = plain.get(1).map_or(Some(1), |text| text.parse().ok())?;
-            (instances > 0).then(|| Command::Doctor { url: url.clone(), instances, json })
+            (instances > 0).then(|| Command::Doctor { url: url.clone(), instances, haproxy, json })
         }
-        ("watch", [url]) if !json => {
+        ("watch", [url]) if !json && haproxy.is_none() => {
             let size = size.unwrap_or(4);
             let time = seconds.map(Duration::from_secs);
             (1..=20).contains(&size).then(|| Command::Watch { url: url.clone(), size, time })

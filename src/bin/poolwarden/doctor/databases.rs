@@ -27,7 +27,36 @@ pub(super) fn postgres(url: &str, instances: u32) -> Result<Vec<Section>, String
             rows.filter_map(|(count, holder)| Some((holder, count.parse().ok()?))).collect()
         },
     };
-    super::page::write(named(url), instances, &queries)
+    let (mut sections, limits) = super::page::write(named(url), instances, &queries)?;
+    if limits.behind_pooler == Some(true) {
+        let rows = super::pgbouncer::rows(&console(url), instances);
+        sections.push(Section { title: "Pooler", rows });
+    }
+    Ok(sections)
+}
+
+/// How long pgbouncer's console may take: some versions never answer whom it does not know.
+#[cfg(feature = "postgres")]
+const CONSOLE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Returns what pgbouncer's console says about its settings; nothing if this role may not ask.
+#[cfg(feature = "postgres")]
+fn console(url: &str) -> super::pgbouncer::Settings {
+    use poolwarden::config::Pooler;
+    use postgres::SimpleQueryMessage;
+    let ask = || {
+        let url = super::url::with_database(url, "pgbouncer")?;
+        let driver = poolwarden::Postgres::new(&url).ok()?.with_pooler(Pooler::Session).ok()?;
+        let builder = poolwarden::Pool::builder().max_size(1).read_server_limits(false);
+        let builder = builder.connect_timeout(CONSOLE_TIMEOUT).checkout_timeout(CONSOLE_TIMEOUT);
+        let pool = builder.build(driver).ok()?;
+        pool.get().ok()?.simple_query("SHOW CONFIG").ok()
+    };
+    let setting = |message: SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => Some((row.get(0)?.to_owned(), row.get(1)?.to_owned())),
+        _ => None,
+    };
+    ask().unwrap_or_default().into_iter().filter_map(setting).collect()
 }
 
 /// Returns a driver whose application_name is visible in pg_stat_activity.
@@ -60,7 +89,7 @@ pub(super) fn mysql(url: &str, instances: u32) -> Result<Vec<Section>, String> {
             counts.into_iter().collect()
         },
     };
-    super::page::write(poolwarden::MySql::new(url), instances, &queries)
+    Ok(super::page::write(poolwarden::MySql::new(url), instances, &queries)?.0)
 }
 
 #[cfg(not(feature = "postgres"))]

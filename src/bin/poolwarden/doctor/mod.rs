@@ -4,8 +4,10 @@
 mod advice;
 mod databases;
 mod explanation;
+pub mod haproxy;
 mod json;
 mod page;
+mod pgbouncer;
 mod queries;
 mod report;
 mod section;

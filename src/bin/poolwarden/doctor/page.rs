@@ -16,12 +16,12 @@ const CHECKOUTS_PER_ROUND: u32 = 500;
 /// How many groups of sessions are listed.
 const LISTED: usize = 12;
 
-/// Examines the server and returns the sections of the page.
+/// Examines the server and returns the sections of the page, and the server's limits.
 pub(super) fn write<D: Driver>(
     driver: Result<D, Error>,
     instances: u32,
     queries: &Queries<D::Connection>,
-) -> Result<Vec<Section>, String> {
+) -> Result<(Vec<Section>, ServerLimits), String> {
     let explain = |error| explanation::explain(&error);
     let builder = Pool::builder().max_size(2).connect_timeout(TIMEOUT).checkout_timeout(TIMEOUT);
     let pool = builder.build(driver.map_err(explain)?).map_err(explain)?;
@@ -37,14 +37,15 @@ pub(super) fn write<D: Driver>(
     }
     let share = advice::share(&limits, instances);
     let section = |title, rows| Section { title, rows };
-    Ok(vec![
+    let sections = vec![
         section("Server", server),
         section("Connections", share.arithmetic.clone()),
         section("Held now", held(&limits, &holders)),
         section("Server timeouts", advice::timeouts(&limits)),
         section("Measured", measured(&pool, ping).map_err(explain)?),
         section("Recommended", advice::recommended(&limits, &share, instances)),
-    ])
+    ];
+    Ok((sections, limits))
 }
 
 fn server<D: Driver>(pool: &Pool<D>, limits: &ServerLimits) -> Vec<Row> {

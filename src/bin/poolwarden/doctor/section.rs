@@ -1,7 +1,7 @@
 //! A part of the page.
 
 /// A label and its text.
-pub(super) type Row = (&'static str, String);
+pub type Row = (&'static str, String);
 
 /// Some rows under a title.
 #[derive(Debug)]
