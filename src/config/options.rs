@@ -213,6 +213,9 @@ options! {
     allow_async_threads: bool = false;
     /// How long a caller may hold a connection before that is logged; `Some(None)` is never.
     held_warning: Option<Duration> = None, check_time;
+    /// One in how many check-outs of a connection records its calls for `held_warning`; 0 is
+    /// none.
+    held_backtrace: u32 = 0;
     /// How long a check-out may take before that is logged; `Some(None)` is never.
     slow_checkout: Option<Duration> = None, check_time;
     /// How long a statement may take before that is logged; `Some(None)` is never.
@@ -323,6 +326,7 @@ mod tests {
             ("tcp_user_timeout", "15s"),
             ("allow_async_threads", "true"),
             ("held_warning", "2m"),
+            ("held_backtrace", "100"),
             ("slow_checkout", "100ms"),
             ("slow_statement", "2s"),
             ("name", "orders"),

@@ -168,6 +168,12 @@ impl Config {
                 "read_only true and role writable contradict each other: set only one",
             ));
         }
+        if self.held_backtrace > 0 && self.held_warning.is_none() {
+            return Err(Error::config(format!(
+                "held_backtrace {} has no effect without held_warning; set that too",
+                self.held_backtrace
+            )));
+        }
         let chosen = self.ping_timeout != DEFAULT_PING_TIMEOUT;
         if chosen && self.ping_timeout > self.checkout_timeout {
             return Err(Error::config(format!(

@@ -7,6 +7,7 @@
 use crate::observe::{
     ConnectionInfo, ConnectionStatus, Counters, HistogramCells, HolderThread, Uses,
 };
+use crate::sys::backtrace::CallStack;
 use crate::sys::clock::Tick;
 use crate::sys::counted::counted;
 use crate::sys::thread_number;
@@ -39,6 +40,16 @@ pub(crate) struct CheckoutInfo {
     peeks: AtomicU64,
     pings: AtomicU64,
     resets: AtomicU64,
+    calls: Option<Box<SampledCalls>>,
+}
+
+/// The calls that led to some of the check-outs.
+struct SampledCalls {
+    /// One in so many; not 0.
+    one_in: u64,
+    /// The last ones, and the nanoseconds of the check-out's [`Tick`]. Law: nothing is captured
+    /// or written under the lock.
+    last: Mutex<Option<(u64, Arc<CallStack>)>>,
 }
 
 impl CheckoutInfo {
@@ -46,7 +57,9 @@ impl CheckoutInfo {
         (connection, server_process): (u64, Option<u64>),
         birth: Instant,
         deadline: Option<Instant>,
+        one_in: u32,
     ) -> CheckoutInfo {
+        let sampled = |one_in| Box::new(SampledCalls { one_in, last: Mutex::new(None) });
         CheckoutInfo {
             connection,
             server_process,
@@ -61,6 +74,7 @@ impl CheckoutInfo {
             peeks: AtomicU64::new(0),
             pings: AtomicU64::new(0),
             resets: AtomicU64::new(0),
+            calls: (one_in > 0).then(|| sampled(u64::from(one_in))),
         }
     }
 
@@ -68,6 +82,9 @@ impl CheckoutInfo {
     pub(crate) fn check_out(&self, site: &'static Location<'static>, now: Tick) {
         self.site.store(Some(site));
         self.thread.store(thread_number::assign(), Relaxed);
+        if let Some(calls) = &self.calls {
+            calls.sample(self.checkouts.load(Relaxed), now.as_nanos());
+        }
         self.since.store(now.as_nanos(), Relaxed);
         add_one(&self.checkouts);
     }
@@ -131,8 +148,26 @@ impl CheckoutInfo {
             peeks: self.peeks.load(Relaxed),
             pings: self.pings.load(Relaxed),
             resets: self.resets.load(Relaxed),
+            calls: None,
             status,
         }
+    }
+}
+
+impl SampledCalls {
+    /// Records the calls of this check-out, if its turn has come.
+    fn sample(&self, number: u64, since: u64) {
+        if number.is_multiple_of(self.one_in) {
+            let stack = Arc::new(CallStack::capture());
+            // Not dropped under the lock.
+            let _former = self.last.lock().replace((since, stack));
+        }
+    }
+
+    /// Returns the calls of the check-out that began then, if they were recorded.
+    fn of(&self, since: u64) -> Option<Arc<CallStack>> {
+        let last = self.last.lock();
+        last.as_ref().filter(|(began, _)| *began == since).map(|(_, stack)| Arc::clone(stack))
     }
 }
 
@@ -243,7 +278,12 @@ impl Checkouts {
             is_due.then(|| (Arc::clone(checkout), since))
         };
         let due: Vec<_> = self.holders.lock().iter().filter_map(due).collect();
-        due.iter().map(|(checkout, since)| checkout.info_of(*since, now)).collect()
+        let info = |(checkout, since): &(Arc<CheckoutInfo>, u64)| {
+            let calls = checkout.calls.as_ref().and_then(|calls| calls.of(*since));
+            let calls = calls.and_then(|stack| stack.to_line());
+            ConnectionInfo { calls, ..checkout.info_of(*since, now) }
+        };
+        due.iter().map(info).collect()
     }
 
     /// Reports which threads hold connections, the longest first.

@@ -29,6 +29,10 @@ pub struct ConnectionInfo {
     pub pings: u64,
     /// How often its session was reset.
     pub resets: u64,
+    /// The calls that led to its check-out, the innermost first, for
+    /// [`Observer::held_too_long`](crate::Observer::held_too_long) where
+    /// [`held_backtrace`](crate::Builder::held_backtrace) has recorded them; else `None`.
+    pub calls: Option<String>,
     /// What it is doing.
     pub status: ConnectionStatus,
 }

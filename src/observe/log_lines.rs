@@ -139,12 +139,13 @@ pub(super) fn slow_statement(event: &SlowStatement<'_>, limit: Duration, suppres
 
 /// A caller holds a connection for longer than `limit`.
 pub(super) fn held_too_long(pool: &str, info: &ConnectionInfo, limit: Duration) {
+    let calls = info.calls.as_ref().map(|calls| format!(", checked out by {calls}"));
     emit!(
         warn,
         { pool = pool, conn = info.id },
         "{}", one_line(&format!(
-            "pool {pool}: connection {} is {} (held_warning {})",
-            info.id, info.status, HumanDuration(limit)
+            "pool {pool}: connection {} is {} (held_warning {}){}",
+            info.id, info.status, HumanDuration(limit), calls.unwrap_or_default()
         ))
     );
 }

@@ -30,6 +30,19 @@ impl<D: Driver> Builder<D> {
         self
     }
 
+    /// Sets in how many check-outs of each connection one records the calls that led to it, for
+    /// the line of [`held_warning`](Builder::held_warning); 0 is none.
+    ///
+    /// Default 0; it needs `held_warning`. The line names the call site in any case; the calls
+    /// help where one function checks out for many. The first check-out of a connection is one
+    /// of them; 1 is every one. A stack costs some microseconds to record. Its names are looked
+    /// up in the program's debug information when the line is written, on the housekeeper's
+    /// thread, which takes some 100 ms the first time and keeps that information in memory.
+    pub fn held_backtrace(mut self, one_in: u32) -> Builder<D> {
+        self.options.held_backtrace = Some(one_in);
+        self
+    }
+
     /// Sets how long a check-out may take before the pool logs it; `None` is never.
     ///
     /// 1 ms to one year; default `None`. The line names the call site; an [`Observer`] gets

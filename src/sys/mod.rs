@@ -2,6 +2,7 @@
 //! knows a database, a driver or a pool.
 
 pub(crate) mod backoff;
+pub(crate) mod backtrace;
 pub(crate) mod catch_panic;
 pub(crate) mod clock;
 pub(crate) mod counted;

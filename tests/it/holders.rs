@@ -1,12 +1,12 @@
 //! Who holds which connection, and for too long.
 
 use crate::common::books::books;
-use crate::common::fake::Transport;
+use crate::common::fake::{Fake, Transport};
 use crate::common::recorder::{Recorded, Recorder};
 use crate::common::{idle, pool, until};
 use poolwarden::driver::SessionState;
 use poolwarden::observe::{ConnectionStatus, HolderThread};
-use poolwarden::{PooledConnection, Validation};
+use poolwarden::{Pool, PooledConnection, Validation};
 use std::thread;
 use std::time::Duration;
 use support::logs;
@@ -114,6 +114,46 @@ fn a_connection_that_is_held_too_long_is_logged_while_it_is_held_and_when_it_com
     drop(pool.get().expect("it is idle"));
     assert_eq!(texts().len(), 2, "this one was short");
     books(&pool);
+}
+
+#[inline(never)]
+fn checked_out_for_a_report(pool: &Pool<Fake>) -> PooledConnection<Fake> {
+    pool.get().expect("it opens")
+}
+
+#[test]
+fn one_in_so_many_check_outs_records_the_calls_for_the_warning() {
+    let log = logs::mark();
+    let (pool, _) = pool(Transport::Tcp, |options| {
+        options.max_size(1).name("called").held_warning(50 * MS).held_backtrace(2)
+    });
+    let texts = || -> Vec<String> {
+        let records = log.records_of("pool", "called").into_iter();
+        let texts = records.map(|record| record.message);
+        texts.filter(|text| text.contains("(held_warning 50 ms)")).collect()
+    };
+    for number in 0..3 {
+        let held = checked_out_for_a_report(&pool);
+        until!(pool, texts().len() == number + 1);
+        drop(held);
+    }
+    let texts = texts();
+    for number in [0, 2] {
+        let (_, calls) = texts[number]
+            .split_once("(held_warning 50 ms), checked out by ")
+            .unwrap_or_else(|| panic!("no calls: {texts:?}"));
+        assert!(calls.contains("holders::checked_out_for_a_report"), "{calls}");
+        assert!(!calls.contains("poolwarden::"), "{calls}");
+    }
+    assert!(texts[1].ends_with("(held_warning 50 ms)"), "{texts:?}");
+}
+
+#[test]
+fn recording_calls_needs_a_warning_to_write_them_in() {
+    let (driver, _) = Fake::new(Transport::Tcp);
+    let error = Pool::builder().held_backtrace(100).build(driver).expect_err("it has no effect");
+    let text = "held_backtrace 100 has no effect without held_warning; set that too";
+    assert!(error.to_string().ends_with(text), "{error}");
 }
 
 #[test]

@@ -147,6 +147,23 @@ fn connections_that_are_lost() {
             end_idle(pool, |_| script.once(At::IsWritable, Act::Fault(FaultClass::Other)))
         },
     );
+    closes_for(
+        &mut out,
+        CloseReason::Promoted,
+        |o| pings(o).role(Role::Standby),
+        |pool, script| {
+            end_idle(pool, |_| script.once(At::IsStandby, Act::Fault(FaultClass::Other)))
+        },
+    );
+    closes(&mut out, "unsolicited data", same, |pool, script| {
+        end_idle(pool, |number| script.server().write(number, b"d"));
+    });
+    closes(
+        &mut out,
+        "a hook refuses",
+        |o| o.on_checkout(|_| Err("no such tenant".into())),
+        |pool, _| drop(pool.get().expect_err("it is refused")),
+    );
     closes(&mut out, "broken", same, |pool, _| check_in(pool, |conn| conn.broken = true));
     closes(&mut out, "out of sync", same, |pool, _| {
         check_in(pool, |conn| conn.left = SessionState::OutOfSync);

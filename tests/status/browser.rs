@@ -218,3 +218,45 @@ fn the_page_is_dark_where_the_reader_wants_it() {
     };
     assert_eq!((of("light"), of("dark")), ("rgb(255, 255, 255)".into(), "rgb(15, 19, 24)".into()));
 }
+
+/// Returns a picture of the page, as base64.
+fn picture(browser: &mut Browser) -> String {
+    let size = json!({ "width": 900, "height": 760, "deviceScaleFactor": 1, "mobile": false });
+    browser.call("Emulation.setDeviceMetricsOverride", &size);
+    let format = json!({ "format": "png", "optimizeForSpeed": false });
+    let answer = browser.call("Page.captureScreenshot", &format);
+    answer["data"].as_str().expect("a picture").to_owned()
+}
+
+#[test]
+#[ignore = "writes the picture of the guide, as base64, into the file that PICTURE names"]
+fn the_picture_of_the_guide() {
+    support::require!(postgres);
+    let Ok(path) = std::env::var("PICTURE") else { return };
+    let database = support::postgres::shared().fresh_database();
+    let open = |name: &str, size| {
+        let driver = Postgres::new(&database.url()).expect("a driver");
+        Pool::builder().name(name).max_size(size).build(driver).expect("a server")
+    };
+    let (orders, reports) = (open("orders", 3), open("reports", 2));
+    let mut victim = reports.get().expect("a connection");
+    let _ = victim.batch_execute("select pg_terminate_backend(pg_backend_pid())");
+    drop(victim);
+    drop(reports.get().expect("a connection"));
+    let mut browser = Browser::open(&serve());
+    thread::scope(|scope| {
+        for name in ["worker-1", "worker-2", "nightly-report"] {
+            let hold = || {
+                let _held = orders.get().expect("a connection");
+                thread::sleep(Duration::from_secs(6));
+            };
+            let named = thread::Builder::new().name(name.into());
+            named.spawn_scoped(scope, hold).expect("a thread");
+        }
+        browser.shows("orders", "nightly-report");
+        let waiting = scope.spawn(|| orders.get().map(drop));
+        browser.shows("orders", "saturated: 1 caller waits");
+        std::fs::write(&path, picture(&mut browser)).expect("the file can be written");
+        waiting.join().expect("no panic").expect("a connection");
+    });
+}

@@ -280,7 +280,10 @@ impl AskRole<Session> for Fake {
     }
 
     fn is_standby(&self, session: &mut Session, deadline: Instant) -> Result<bool, BoxError> {
-        self.ping(session, deadline).map(|()| true)
+        match self.script.act(At::IsStandby) {
+            Act::Fault(_) => Ok(false),
+            _ => self.ping(session, deadline).map(|()| true),
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub enum At {
     Usable,
     /// A fault is the answer that the server takes no writes.
     IsWritable,
+    /// A fault is the answer that the server is no standby.
+    IsStandby,
     ServerMessage,
     Unsolicited,
     Limits,
