@@ -16,9 +16,9 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pooler {
-    /// Each new connection asks for the server's process id (one round trip). If it differs
-    /// from the one announced at start-up, there is a pooler, and it is treated as one in
-    /// transaction mode from then on. The first such connection also prepares a statement: if
+    /// Each new connection asks for the server's process id (one round trip, together with
+    /// the server's limits where those are due). If it differs from the one announced at
+    /// start-up, there is a pooler, and it is treated as one in transaction mode from then on. The first such connection also prepares a statement: if
     /// it has another name on the server, the pooler keeps names apart (pgbouncer 1.21 and
     /// later with `max_prepared_statements`), and nothing is rewritten. Not possible over a
     /// unix socket.

@@ -67,6 +67,12 @@ struct Known {
     conflicts: Vec<String>,
 }
 
+impl Known {
+    fn is_reading_due(&self, now: Instant) -> bool {
+        self.read_at.is_none_or(|read_at| now.saturating_duration_since(read_at) >= REFRESH)
+    }
+}
+
 /// How often the server's limits are read again.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
 
@@ -248,7 +254,9 @@ impl<D: Driver> Shared<D> {
     ) -> (u64, Arc<CheckoutInfo>) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Relaxed);
-        let checkout = Arc::new(CheckoutInfo::new((id, server_process), birth, deadline));
+        let one_in = self.config.held_backtrace;
+        let checkout = CheckoutInfo::new((id, server_process), birth, deadline, one_in);
+        let checkout = Arc::new(checkout);
         self.checkouts.register(&checkout);
         (id, checkout)
     }
@@ -365,14 +373,18 @@ impl<D: Driver> Shared<D> {
         self.known.lock().conflicts.clone()
     }
 
+    /// Returns `true` if the limits are due to be read.
+    pub(crate) fn is_reading_due(&self, now: Instant) -> bool {
+        self.config.read_server_limits && self.known.lock().is_reading_due(now)
+    }
+
     /// Returns `true` if the limits are due to be read; the caller must then read them.
     pub(crate) fn claim_reading(&self, now: Instant) -> bool {
         if !self.config.read_server_limits {
             return false;
         }
         let mut known = self.known.lock();
-        let due =
-            known.read_at.is_none_or(|read_at| now.saturating_duration_since(read_at) >= REFRESH);
+        let due = known.is_reading_due(now);
         if due {
             known.read_at = Some(now);
         }

@@ -10,7 +10,7 @@ use crate::sys::sockets::Descriptor;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// One attempt to open a connection, as the driver sees it; clones share the attempt.
@@ -24,6 +24,9 @@ pub(crate) struct AttemptOptions {
     pub(crate) tcp: TcpOptions,
     pub(crate) role: Role,
     pub(crate) fleet_cap: Option<FleetCap>,
+    /// The server's limits will be read over the new connection, whose session nothing
+    /// changes before that.
+    pub(crate) reads_limits: bool,
 }
 
 struct Inner {
@@ -31,6 +34,8 @@ struct Inner {
     deadline: Instant,
     options: AttemptOptions,
     phase: AtomicU8,
+    /// See [`Attempt::set_reading_limits`].
+    is_reading_limits: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -81,6 +86,7 @@ impl Attempt {
             deadline: clock::after(began, options.timeout),
             options,
             phase: AtomicU8::new(Phase::Starting as u8),
+            is_reading_limits: AtomicBool::new(false),
             state: Mutex::new(state),
         }))
     }
@@ -129,6 +135,22 @@ impl Attempt {
     /// Set only if the driver has [`slots`](crate::driver::Driver::slots).
     pub fn fleet_cap(&self) -> Option<&FleetCap> {
         self.0.options.fleet_cap.as_ref()
+    }
+
+    /// Returns `true` if the pool will ask for the server's limits when the connection is
+    /// open: a driver that asks the server something anyway can read them with it.
+    pub(crate) fn reads_limits(&self) -> bool {
+        self.0.options.reads_limits
+    }
+
+    /// Sets whether the driver is reading the server's limits: if the attempt fails meanwhile,
+    /// that was the reason.
+    pub(crate) fn set_reading_limits(&self, is_reading: bool) {
+        self.0.is_reading_limits.store(is_reading, Relaxed);
+    }
+
+    pub(crate) fn is_reading_limits(&self) -> bool {
+        self.0.is_reading_limits.load(Relaxed)
     }
 
     /// Sets the phase that the attempt has reached, for error messages.

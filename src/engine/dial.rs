@@ -15,13 +15,20 @@ use std::time::Instant;
 /// Creates an attempt that is bounded by the pool's `connect_timeout`.
 pub(crate) fn attempt<D: Driver>(shared: &Shared<D>) -> Arc<Attempt> {
     let config = shared.config();
+    let now = Instant::now();
+    // The limits are those of the session, which session defaults and `init` can change, and
+    // of the moment when it has its slot of the fleet.
+    let is_unchanged = config.session_defaults().is_empty()
+        && shared.hooks().init().is_none()
+        && config.fleet_cap.is_none();
     let options = AttemptOptions {
         timeout: config.connect_timeout,
         tcp: config.tcp(),
         role: config.role,
         fleet_cap: config.fleet_cap.clone(),
+        reads_limits: is_unchanged && shared.is_reading_due(now),
     };
-    Arc::new(Attempt::new(Instant::now(), options))
+    Arc::new(Attempt::new(now, options))
 }
 
 /// Opens a connection; its socket is shut down at the attempt's deadline.
@@ -35,7 +42,13 @@ pub(crate) fn open<D: Driver>(
 ) -> (Result<Box<Managed<D>>, ConnectError>, DialReport) {
     shared.totals().count_attempt();
     let watch = bound(attempt);
-    let outcome = connect(shared, attempt).and_then(|parts| initialise(shared, attempt, parts));
+    let connected = connect(shared, attempt);
+    if connected.is_err() && attempt.is_reading_limits() {
+        // As if they had been read afterwards.
+        shared.claim_reading(Instant::now());
+        shared.reading_failed();
+    }
+    let outcome = connected.and_then(|parts| initialise(shared, attempt, parts));
     let outcome = outcome.and_then(|parts| read_limits_if_due(shared, attempt, parts));
     drop(watch);
     let socket = attempt.take_socket();

@@ -1,12 +1,14 @@
 //! A network that drops all packets: no FIN, no error, no reply. Only the kernel's
 //! own timers end such a connection, if they are set.
 
+use crate::close_lines::close_line;
 use crate::variant::{My, Pg, Variant, fill};
 use poolwarden::config::Keepalive;
 use poolwarden::{CloseReason, Pool};
 use socket2::{SockRef, Socket};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::logs;
 use support::network::{self, Network};
 use support::wait::eventually;
 use support::{mariadb, postgres as pg};
@@ -38,6 +40,7 @@ fn ends<F: Variant>(
     variant: &F,
     doze: impl Fn(&mut F::Connection) -> Result<(), String> + Sync,
 ) {
+    let log = logs::mark();
     let (pool, control) = (pool(variant, true), pool(variant, false));
     fill(&pool);
     fill(&control);
@@ -53,6 +56,8 @@ fn ends<F: Variant>(
         assert!(unacknowledged >= UNACKNOWLEDGED, "after {unacknowledged:?}");
         let idle = || pool.snapshot().closed_by(CloseReason::NetworkTimeout) >= 1;
         assert!(eventually(BOUND, idle), "{}", pool.snapshot());
+        let line = close_line(&log, pool.name(), CloseReason::NetworkTimeout);
+        assert!(line.contains(": network timeout: the peer acknowledged nothing"), "{line}");
         waiting.join().expect("no panic").expect_err("its reply was dropped");
         let took = began.elapsed();
         println!("unacknowledged {unacknowledged:?}, all {took:?}");

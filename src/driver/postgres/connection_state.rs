@@ -3,6 +3,7 @@
 use super::fleet_slot::FleetSlot;
 use super::reset;
 use super::statement_cache::Statements;
+use crate::config::ServerLimits;
 use crate::driver::postgres::protocol::shared_state::SharedState;
 use crate::driver::postgres::protocol::state::SessionStatus;
 use crate::driver::postgres::transaction_watch::TransactionWatch;
@@ -28,6 +29,8 @@ pub struct ConnectionState {
     pub(super) is_known_idle: bool,
     /// The slot of the pool's fleet, if it has one.
     pub(super) fleet_slot: Option<FleetSlot>,
+    /// The server's limits, if they were read while the connection was opened.
+    pub(super) limits: Option<ServerLimits>,
 }
 
 impl ConnectionState {
@@ -44,6 +47,7 @@ impl ConnectionState {
             statements,
             is_known_idle: false,
             fleet_slot: None,
+            limits: None,
         }
     }
 

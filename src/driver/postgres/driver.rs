@@ -112,6 +112,7 @@ impl Postgres {
         attempt: &Attempt,
     ) -> Result<(Client, ConnectionState), ConnectError> {
         attempt.enter(Phase::Connecting);
+        attempt.set_reading_limits(false);
         if matches!(address, SocketAddr::V6(address) if address.scope_id() != 0) {
             let why = "the postgres driver cannot dial an IPv6 address with a zone";
             return Err(ConnectError::new(FaultClass::Configuration, host).with_source(why));
@@ -126,7 +127,11 @@ impl Postgres {
         let protocol = connector.protocol();
         let failure = |error| self.failure(&address.to_string(), error, protocol.final_message());
         let mut client = config.connect(connector.clone()).map_err(failure)?;
-        self.pooler_detector.examine(&mut client, &protocol).map_err(failure)?;
+        let examined = self.pooler_detector.examine(&mut client, &protocol, attempt);
+        let limits = examined.map_err(|error| match attempt.is_reading_limits() {
+            true => self.lost(protocol.final_message(), &error),
+            false => failure(error),
+        })?;
         let security = TransportSecurity {
             endpoint: candidate.endpoint.label(),
             address: address.ip(),
@@ -136,7 +141,9 @@ impl Postgres {
             trusts_system: false,
         };
         let protection = Some(security.protection());
-        Ok((client, ConnectionState::new(connector.socket(), Some(protocol), protection)))
+        let mut state = ConnectionState::new(connector.socket(), Some(protocol), protection);
+        state.limits = limits;
+        Ok((client, state))
     }
 
     fn dial_unix(
@@ -210,9 +217,9 @@ impl Postgres {
     /// Returns the error of a connection that was lost while the limits were read. A
     /// pooler accepts clients although it cannot reach its server, and reports that only
     /// now; the driver sometimes loses the message, our transport does not.
-    fn lost(&self, state: &ConnectionState, error: postgres::Error) -> ConnectError {
+    fn lost(&self, received: Option<ServerMessage>, error: &postgres::Error) -> ConnectError {
         const WHEN: &str = "lost while the server's limits were read";
-        match state.fatal().or_else(|| messages::of(&error)) {
+        match received.or_else(|| messages::of(error)) {
             Some(message) => {
                 let fault = fault::connect_by_code(&message.code, &message.text);
                 let source = format!("{WHEN}: {message}");
@@ -424,8 +431,12 @@ impl ReadLimits<Session> for Postgres {
         (client, state): &mut Session,
         _: Instant,
     ) -> Result<ServerLimits, BoxError> {
+        if let Some(limits) = state.limits.take() {
+            return Ok(limits);
+        }
         let process_id = state.protocol.as_ref().and_then(|protocol| protocol.process_id());
-        server_limits::read(client, process_id).map_err(|error| self.lost(state, error).into())
+        let read = server_limits::read(client, process_id);
+        read.map_err(|error| self.lost(state.fatal(), &error).into())
     }
 }
 

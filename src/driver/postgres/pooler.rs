@@ -1,7 +1,8 @@
 //! Whether there is a pooler between this process and the server.
 
 use super::server_limits;
-use crate::config::Pooler;
+use crate::config::{Pooler, ServerLimits};
+use crate::driver::Attempt;
 use crate::driver::postgres::protocol::shared_state::SharedState;
 use postgres::{Client, Error, Row};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -34,17 +35,35 @@ impl PoolerDetector {
         }
     }
 
-    /// Examines a connection that was just opened.
+    /// Examines a connection that was just opened; returns the server's limits if they were
+    /// wanted and could be read by the same question.
     ///
     /// # Errors
     ///
     /// The connection was lost while the question was answered.
-    pub(super) fn examine(&self, client: &mut Client, protocol: &SharedState) -> Result<(), Error> {
+    pub(super) fn examine(
+        &self,
+        client: &mut Client,
+        protocol: &SharedState,
+        attempt: &Attempt,
+    ) -> Result<Option<ServerLimits>, Error> {
+        let mut limits = None;
         let found = match (self.policy, self.found.load(Relaxed)) {
-            (Pooler::Session | Pooler::NamedStatements, _) => return Ok(()),
+            (Pooler::Session | Pooler::NamedStatements, _) => return Ok(None),
             (Pooler::Transaction, _) => NAMES_ARE_UNSAFE,
-            (Pooler::Detect, 0) if !is_other_process(client, protocol)? => return Ok(()),
             (Pooler::Detect, 0) => {
+                if attempt.reads_limits() {
+                    attempt.set_reading_limits(true);
+                    limits = Some(server_limits::read(client, protocol.process_id())?);
+                    attempt.set_reading_limits(false);
+                }
+                let is_other = match &limits {
+                    Some(limits) => limits.behind_pooler == Some(true),
+                    None => is_other_process(client, protocol)?,
+                };
+                if !is_other {
+                    return Ok(limits);
+                }
                 // Other dials need not wait for a session to ask.
                 self.found.store(NAMES_ARE_UNSAFE, Relaxed);
                 match keeps_names_apart(client)? {
@@ -58,7 +77,7 @@ impl PoolerDetector {
         if found == NAMES_ARE_UNSAFE {
             protocol.distrust_names();
         }
-        Ok(())
+        Ok(limits)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The limits that a PostgreSQL server sets for this session, read by two simple queries
-//! that any role may send and that work behind a pooler.
+//! The limits that a PostgreSQL server sets for this session, read in one round trip by
+//! simple queries that any role may send and that work behind a pooler.
 //!
 //! Measured with PostgreSQL 15: `pg_stat_activity` shows the rows of all users to every
 //! role, with `usename`, `datname` and `application_name`; `state` and `backend_type` of
@@ -47,21 +47,39 @@ from pg_roles as role where role.rolname = session_user";
 ///
 /// What the server refuses to report stays `None`; only a lost connection is an error.
 pub(super) fn read(client: &mut Client, announced: Option<i32>) -> Result<ServerLimits, Error> {
-    let settings = match ask(client, SETTINGS)? {
-        None => ask(client, VERSION)?,
-        settings => settings,
+    let both = format!("{SETTINGS}; {HOLDERS}");
+    let (settings, holders) = match rows(client, &both)? {
+        Some(rows) => {
+            let mut rows = rows.into_iter();
+            (rows.next(), rows.next())
+        }
+        // The server refuses one of them, and with it the whole text.
+        None => {
+            let settings = match ask(client, SETTINGS)? {
+                None => ask(client, VERSION)?,
+                settings => settings,
+            };
+            (settings, ask(client, HOLDERS)?)
+        }
     };
-    let holders = ask(client, HOLDERS)?;
     Ok(understand(&Answer(settings.as_ref()), &Answer(holders.as_ref()), announced))
 }
 
 /// Sends a query of one row; returns `None` if the server answers with an error.
 pub(super) fn ask(client: &mut Client, query: &str) -> Result<Option<SimpleQueryRow>, Error> {
+    Ok(rows(client, query)?.and_then(|rows| rows.into_iter().next()))
+}
+
+/// Sends a query, or several in one text; returns `None` if the server answers with an error.
+fn rows(client: &mut Client, query: &str) -> Result<Option<Vec<SimpleQueryRow>>, Error> {
     match client.simple_query(query) {
-        Ok(messages) => Ok(messages.into_iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        })),
+        Ok(messages) => {
+            let rows = messages.into_iter().filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row),
+                _ => None,
+            });
+            Ok(Some(rows.collect()))
+        }
         Err(error) if is_refusal(&error) && !client.is_closed() => Ok(None),
         Err(error) => Err(error),
     }
