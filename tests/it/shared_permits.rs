@@ -135,10 +135,17 @@ fn a_pool_whose_server_hangs_takes_its_share_of_permits_and_at_least_one() {
         let (pools, _) = pools::<3>(&permits, |_, builder| builder);
         let (driver, script) = Fake::new(Transport::InProcess);
         let gate = Gate::shut();
-        script.always(At::Connect, Act::Hang(gate.clone()));
+        // After successes, a pool would open a connection for each caller at the same time.
+        let warm_up = |pool: &Pool<Fake>| {
+            drop((0..3).map(|_| pool.get().expect("it opens")).collect::<Vec<_>>());
+            pool.retire_all();
+        };
         let builder = Pool::builder().name("hangs").permits(&permits);
         let builder = builder.connect_timeout(Duration::from_secs(3_600));
         let hangs = builder.checkout_timeout(LONG_TIMEOUT).build_lazy(driver).expect("it agrees");
+        warm_up(&hangs);
+        until!(permits.used() == 0);
+        script.always(At::Connect, Act::Hang(gate.clone()));
         let callers = [(); 6].map(|()| {
             let pool = hangs.clone();
             thread::spawn(move || drop(pool.get().expect("its turn comes")))
