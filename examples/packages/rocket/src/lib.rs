@@ -129,7 +129,7 @@ pub async fn run(rocket: Rocket<Build>) -> Result<(), rocket::Error> {
     let ended = rocket.launch().await;
     if let Some(pool) = pool {
         let left = spawn_blocking(move || pool.close(DRAIN)).await;
-        if let Some(left) = left.ok().filter(|left| left.open > 0) {
+        if let Some(left) = left.ok().filter(|left| left.levels.open > 0) {
             eprintln!("closed with connections in use: {left}");
         }
     }

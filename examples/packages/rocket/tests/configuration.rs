@@ -164,6 +164,6 @@ fn options_and_tls_reach_both_pools() {
         assert_eq!(answer.into_string().as_deref(), Some("true"), "{path}");
     }
     let pool: &Pool<Postgres> = Orders::pool(client.rocket()).expect("attached");
-    assert_eq!((pool.name(), pool.snapshot().max_size), ("orders", 3));
+    assert_eq!((pool.name(), pool.snapshot().levels.max_size), ("orders", 3));
     assert!(server.backends("rocket").len() >= 2);
 }

@@ -106,7 +106,7 @@ async fn a_saturated_pool_is_503_with_retry_after() {
         let client = client.clone();
         async move { get(&client, "/orders").await }
     });
-    while pool(&client).snapshot().waiting == 0 {
+    while pool(&client).snapshot().levels.waiting == 0 {
         time::sleep(Duration::from_millis(5)).await;
     }
     assert!(asks_to_retry(&client.get("/orders").dispatch().await));
@@ -223,7 +223,7 @@ async fn a_shutdown_finishes_what_is_under_way_and_drains_the_pool() {
     let guard = spawn_blocking(move || held.get().expect("it is free")).await.expect("no panic");
     // Waits for the connection that the guard holds.
     let client = spawn_blocking(move || request(port, "/orders"));
-    while pool.snapshot().waiting == 0 {
+    while pool.snapshot().levels.waiting == 0 {
         time::sleep(Duration::from_millis(5)).await;
     }
     shutdown.notify();
@@ -231,5 +231,5 @@ async fn a_shutdown_finishes_what_is_under_way_and_drains_the_pool() {
     let answer = client.await.expect("no panic");
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("tea\nbread"), "{answer}");
     program.await.expect("no panic").expect("it ended");
-    assert_eq!((pool.snapshot().open, pool.get().is_err()), (0, true));
+    assert_eq!((pool.snapshot().levels.open, pool.get().is_err()), (0, true));
 }
