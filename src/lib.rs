@@ -78,7 +78,8 @@
 //! The root has what an application names. [`config`] has the defaults and the less common
 //! options, [`query`] what the pool's own transactions lend and return, [`observe`] events, the
 //! status page and metrics, [`driver`] the contract for authors of drivers. The [`guide`] has
-//! the options, URL keys, TLS modes, retries and operations.
+//! the options, URL keys, TLS modes, retries and operations. [`dropin`] is for programs that connect
+//! on each request.
 
 #![warn(unreachable_pub)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -138,7 +139,7 @@ pub use crate::pool::r2d2::{Foreign, ManagedConnection, Manager};
 pub use crate::pool::rocket;
 pub use crate::pool::{Builder, CancelHandle, Pool, PooledConnection, RetryPolicy};
 pub use crate::sys::secret::Secret;
-pub use crate::tenants::Tenants;
+pub use crate::tenants::{Tenants, dropin};
 
 #[cfg(feature = "mysql")]
 #[doc(no_inline)]

@@ -19,6 +19,7 @@ mod credentials;
 mod dead_connections;
 mod deadlines;
 mod doctor;
+mod dropin;
 mod early_end;
 mod endpoints;
 mod examples;

@@ -50,13 +50,14 @@ const ROOT: &[&str] = &[
     "Health",
     "Observer",
     "CloseReason",
-    // The crates of the drivers, and a module that stands in a private one.
+    // The crates of the drivers, and modules that stand in private ones.
     "postgres",
     "mysql",
     "rusqlite",
     "r2d2",
     "query",
     "rocket",
+    "dropin",
 ];
 
 /// The public modules with names, and the files that declare them.

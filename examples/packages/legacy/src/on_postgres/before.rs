@@ -1,0 +1,16 @@
+//! A request that connects to PostgreSQL.
+
+use postgres::{Client, Error, NoTls};
+
+/// Returns how many orders there are.
+pub fn request(url: &str) -> Result<i64, Error> {
+    let mut client = Client::connect(url, NoTls)?;
+    let orders = count(&mut client)?;
+    client.close()?;
+    Ok(orders)
+}
+
+fn count(client: &mut postgres::Client) -> Result<i64, postgres::Error> {
+    let row = client.query_one("select count(*) from generate_series(1, 42)", &[])?;
+    Ok(row.get(0))
+}
