@@ -60,8 +60,7 @@ fn a_saturated_server_triggers_no_pings() {
 
 #[test]
 fn only_connections_that_do_not_answer_that_ping_are_closed() {
-    let (pool, script) =
-        pool(Transport::Tcp, |options| options.max_size(4).ping_timeout(Duration::from_millis(50)));
+    let (pool, script) = pool(Transport::Tcp, |options| options.max_size(4));
     let numbers = idle(&pool, 4);
     script.server().close(numbers[0]);
     until!(pool, pool.snapshot().closed_by(CloseReason::ServerClosed) == 1);

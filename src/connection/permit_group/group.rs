@@ -19,6 +19,8 @@ pub(crate) struct PermitGroup {
     is_pressed: AtomicBool,
     /// A hint: pools are to be called.
     has_calls: AtomicBool,
+    /// A hint: pools want permits. Who wants one sees at least its own demand.
+    has_demand: AtomicBool,
     /// A hint: what becomes due with time is taken care of.
     is_timed: AtomicBool,
 }
@@ -49,6 +51,7 @@ impl PermitGroup {
             state: Mutex::new(state),
             is_pressed: AtomicBool::new(false),
             has_calls: AtomicBool::new(false),
+            has_demand: AtomicBool::new(false),
             is_timed: AtomicBool::new(false),
         })
     }
@@ -109,7 +112,7 @@ impl PermitGroup {
     pub(crate) fn settle(&self) -> bool {
         self.call_granted();
         while self.is_pressed() && self.take_over_one() {}
-        self.state.lock().shares.demand() > 0
+        self.has_demand.load(Ordering::Relaxed)
     }
 
     /// Has all pools that want permits plan again, and settles.
@@ -155,6 +158,7 @@ impl PermitGroup {
         let result = change(&mut state.shares);
         state.calls.extend(state.shares.assign());
         self.has_calls.store(!state.calls.is_empty(), Ordering::Relaxed);
+        self.has_demand.store(state.shares.demand() > 0, Ordering::Relaxed);
         self.is_pressed.store(state.shares.is_pressed(), Ordering::Relaxed);
         result
     }
