@@ -180,8 +180,11 @@ impl Search {
     /// Returns the sockets that are new and not known to belong to other connections.
     fn new_sockets(&self) -> io::Result<Vec<(Descriptor, Identity)>> {
         let (found, claimed) = (self.sockets.find().into_iter(), claimed_sockets::all());
+        // The one that was found before has two numbers: the driver's, and that of our duplicate.
+        let mut seen = HashSet::new();
         let new = found
             .filter(|(_, socket)| !self.before.contains(socket) && !claimed.contains(socket))
+            .filter(|(_, socket)| seen.insert(*socket))
             .map(|(raw, socket)| {
                 Ok(self.sockets.duplicate((raw, socket))?.map(|one| (one, socket)))
             });
@@ -256,7 +259,13 @@ mod tests {
     fn a_socket_that_alone_is_new_is_claimed_without_a_ping() {
         let server = Server::start();
         let _earlier = server.connect();
-        let (own, found) = server.dial(|| server.connect(), |_| panic!("no ping"));
+        let connect = || {
+            let own = server.connect();
+            // Meanwhile it is found.
+            std::thread::sleep(20 * LOOK_EVERY);
+            own
+        };
+        let (own, found) = server.dial(connect, |_| panic!("no ping"));
         assert!(is_of(&found, &own));
         let before = found.and_then(|found| found.peek_offset());
         assert_eq!(before, None, "peeks see everything");
