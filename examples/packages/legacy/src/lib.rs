@@ -59,8 +59,11 @@ pub fn time_postgres(url: &str) -> Result<[Timing; 2], Failure> {
         let query = "select sessions from pg_stat_database where datname = current_database()";
         Ok(client.query_one(query, &[])?.get::<_, i64>(0).unsigned_abs())
     };
-    let before = time(|| Ok(drop(on_postgres::before::request(url)?)), &mut sessions)?;
-    let after = time(|| Ok(drop(on_postgres::after::request(url)?)), &mut sessions)?;
+    let before = time(
+        || on_postgres::before::request(url).map(|_| ()).map_err(Failure::from),
+        &mut sessions,
+    )?;
+    let after = time(|| on_postgres::after::request(url).map(|_| ()), &mut sessions)?;
     Ok([before, after])
 }
 
@@ -72,10 +75,12 @@ pub fn time_postgres(url: &str) -> Result<[Timing; 2], Failure> {
 pub fn time_mysql(url: &str) -> Result<[Timing; 2], Failure> {
     let mut conn = mysql::Conn::new(url)?;
     let mut sessions = move || -> Result<u64, Failure> {
-        let row: Option<(String, u64)> = conn.query_first("show global status like 'Connections'")?;
+        let row: Option<(String, u64)> =
+            conn.query_first("show global status like 'Connections'")?;
         Ok(row.ok_or("no such counter")?.1)
     };
-    let before = time(|| Ok(drop(on_mysql::before::request(url)?)), &mut sessions)?;
-    let after = time(|| Ok(drop(on_mysql::after::request(url)?)), &mut sessions)?;
+    let before =
+        time(|| on_mysql::before::request(url).map(|_| ()).map_err(Failure::from), &mut sessions)?;
+    let after = time(|| on_mysql::after::request(url).map(|_| ()), &mut sessions)?;
     Ok([before, after])
 }
