@@ -12,9 +12,9 @@
 //! answered. If other code connects to the same server at the same moment there are two, or
 //! only the wrong one was there at first. So the search is repeated once the connection is open;
 //! if several sockets are new then, the one is claimed that receives the reply to a
-//! ping. The kernel tells which (unix(7), `SO_PEEK_OFF`: "as data is removed from the queue, the
-//! offset is decreased"). If several do, or where the system has no such option, none is
-//! claimed, and the connection is pinged instead of peeked at.
+//! ping. The kernel tells which: a receive without `MSG_PEEK` decreases the socket's peek offset
+//! by the bytes that it takes (socket(7), `SO_PEEK_OFF`). If several do, or where the system has
+//! no such option, none is claimed, and the connection is pinged instead of peeked at.
 
 use super::claimed_sockets;
 use super::turn::{ServerSocket, Turn};
