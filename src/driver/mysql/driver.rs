@@ -4,6 +4,7 @@ use super::fleet_slot::{Asking, FleetSlot, Found};
 use super::options::MySql;
 use super::reset::SessionReset;
 use super::session::{ConnectionState, Origin};
+use super::transaction_state;
 use super::{error_packet, kill_query, server_limits, session_defaults, socket_options, tls};
 use crate::config::settings::Endpoint;
 use crate::config::tls::Verification;
@@ -31,6 +32,7 @@ use crate::sys::sockets::{self, Descriptor};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, OptsBuilder};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a dial opens at a time: the socket, our duplicate of it, and a file for the
@@ -52,6 +54,7 @@ impl MySql {
             before_connect: self.before_connect.clone().and_then(bare),
             options: PoolOptions::default(),
             session_reset: SessionReset::default(),
+            seen_transactions: Arc::default(),
         }
     }
 
@@ -135,6 +138,7 @@ impl MySql {
             .tcp_connect_timeout(Some(own.map_or(left, |own| own.min(left))))
             .read_timeout(Some(marker.read_timeout()));
         let opts = socket_options::add(opts, &self.opts, attempt.tcp());
+        let opts = transaction_state::with_room(opts);
         marker.search_for(attempt);
         let failure = |error| failure(error, target);
         attempt.enter(Phase::Handshaking);

@@ -17,7 +17,9 @@ mod session;
 mod session_defaults;
 mod socket_options;
 mod tls;
+mod transaction_state;
 
 pub use options::MySql;
 pub(crate) use proven::Proof;
 pub(crate) use session::{ConnectionState, is_mariadb};
+pub(crate) use transaction_state::{Seen, reported_permanent_changes};

@@ -2,6 +2,7 @@
 
 use super::denied_login::DeniedLogin;
 use super::reset::SessionReset;
+use super::transaction_state::Seen;
 use super::{from_settings, tls};
 use crate::config::PoolOptions;
 use crate::config::settings::{Settings, System};
@@ -51,6 +52,7 @@ pub struct MySql {
     pub(super) before_connect: BeforeConnect<OptsBuilder>,
     pub(super) options: PoolOptions,
     pub(super) session_reset: SessionReset,
+    pub(crate) seen_transactions: Seen,
 }
 
 impl MySql {
@@ -106,6 +108,7 @@ impl MySql {
             before_connect: BeforeConnect::default(),
             options: PoolOptions::default(),
             session_reset: SessionReset::default(),
+            seen_transactions: Seen::default(),
         };
         driver.with_tls(tls)
     }

@@ -9,7 +9,10 @@ use poolwarden::query::MySqlTransaction;
 use poolwarden::{Error, ErrorKind, MySql, Pool, RetrySafety};
 use std::error::Error as _;
 use std::thread;
+use std::time::Duration;
 use support::mariadb;
+use support::mariadb::Database;
+use support::wait::eventually;
 
 const TABLES: &[&str] = &[
     "create table plain (n int primary key) engine = myisam",
@@ -184,4 +187,153 @@ fn a_commit_that_is_refused_after_such_a_write_says_what_stands() {
     assert_eq!(plain_rows(&pool), [1]);
     let changed: Option<u32> = pool.query_first("select max(m) from safe").expect("rows");
     assert_eq!(changed, Some(0));
+}
+
+/// Ends the session of a transaction.
+fn kill(database: &Database, tx: &MySqlTransaction<'_>) {
+    database.sql(&format!("kill {}", tx.connection_id()));
+}
+
+/// What writes to a table without transactions.
+const WRITES: &[&str] = &[
+    "insert into plain values (N)",
+    "insert into crash_safe values (N)",
+    "insert into in_memory values (N)",
+    "insert into audited values (N)",
+    "call add_plain(N)",
+    "update plain set n = n + 1 where n = N",
+];
+
+fn make_more(pool: &Pool<MySql>) {
+    for sql in [
+        "create table crash_safe (n int primary key) engine = aria",
+        "create table in_memory (n int primary key) engine = memory",
+        "create table audited (n int primary key) engine = innodb",
+        "create trigger audit after insert on audited for each row \
+         insert into plain values (new.n)",
+        "create procedure add_plain(n int) begin insert into plain values (n); end",
+        "create function write_plain(n int) returns int modifies sql data \
+         begin insert into plain values (n); return n; end",
+    ] {
+        pool.query_drop(sql).expect(sql);
+    }
+}
+
+fn is_unknown(error: &Error, what: &str) {
+    let reported = (error.kind(), error.fault().retry_safety());
+    assert_eq!(
+        reported,
+        (ErrorKind::OutcomeUnknown, RetrySafety::OutcomeUnknown),
+        "{what}: {error}"
+    );
+    assert_eq!(error.attempts(), 1, "{what}: {error}");
+}
+
+type Run = fn(&mut MySqlTransaction<'_>, String) -> mysql::Result<()>;
+
+/// The ways to run a statement whose reply reports what it has written to.
+const RUNS: &[(&str, Run)] = &[
+    ("a text", |tx, sql| tx.query_drop(sql)),
+    ("a prepared statement", |tx, sql| tx.exec_drop(sql, ())),
+    ("a text, read later", |tx, sql| tx.query_iter(sql).map(drop)),
+    ("a prepared statement, read later", |tx, sql| tx.exec_iter(sql, ()).map(drop)),
+];
+
+#[test]
+fn a_connection_that_is_lost_before_commit_and_after_such_a_write_is_an_unknown_outcome() {
+    support::require!(mariadb);
+    let (variant, database) = shared_my().expect("the server accepts");
+    make_tables(|sql| drop(database.sql(sql)));
+    make_more(&pool(&variant));
+    let mut n = 0;
+    for (write, (how, run)) in
+        WRITES.iter().flat_map(|write| RUNS.iter().map(move |run| (write, run)))
+    {
+        // A pool that has seen no such write before.
+        let pool = pool(&variant);
+        for after in ["the next statement", "the closure's own error"] {
+            n += 2;
+            let outcome = pool.transaction_with(patient_web(), |tx, _| {
+                tx.query_drop("update safe set m = 1 where n = 1")?;
+                run(tx, write.replace('N', &n.to_string()))?;
+                kill(&database, tx);
+                match after {
+                    "the next statement" => Ok(tx.query_drop("update safe set m = 2")?),
+                    _ => Err(Error::caller("changed my mind")),
+                }
+            });
+            is_unknown(&outcome.expect_err("lost"), &format!("{write}, {how}, {after}"));
+        }
+    }
+    assert_eq!(plain_rows(&pool(&variant)).len(), 3 * 2 * RUNS.len());
+}
+
+#[test]
+fn a_lost_transaction_on_tables_with_transactions_is_still_retried() {
+    let Some((variant, database)) = shared_my() else { return };
+    make_tables(|sql| drop(database.sql(sql)));
+    let pool = pool(&variant);
+    let done = pool.transaction_with(patient_web(), |tx, attempt| {
+        tx.query_drop("update safe set m = m + 1 where n = 1")?;
+        let _: Vec<u32> = tx.query("select n from plain")?;
+        tx.exec_drop("insert into safe select ?, count(*) from plain", (3,))?;
+        if attempt == 1 {
+            kill(&database, tx);
+        }
+        tx.query_drop("update safe set m = m + 1 where n = 2")?;
+        Ok(attempt)
+    });
+    assert_eq!(done.expect("the second attempt"), 2);
+    let changed: Vec<u32> = pool.query("select m from safe order by n").expect("rows");
+    assert_eq!(changed, [1, 1, 0]);
+}
+
+#[test]
+fn a_write_whose_reply_tells_nothing_counts_once_the_pool_has_seen_such_a_write() {
+    support::require!(mariadb);
+    let (variant, database) = shared_my().expect("the server accepts");
+    make_tables(|sql| drop(database.sql(sql)));
+    let pool = pool(&variant);
+    make_more(&pool);
+    pool.transaction(|tx| Ok(tx.query_drop("insert into plain values (1)")?)).expect("it commits");
+    let writes: [(&str, Run); 6] = [
+        ("insert into plain values (2) returning n", |tx, sql| tx.query_drop(sql)),
+        ("select write_plain(3)", |tx, sql| tx.exec_drop(sql, ())),
+        ("insert into plain values (4); select 1", |tx, sql| tx.query_drop(sql)),
+        ("insert into plain values (?)", |tx, sql| tx.exec_batch(sql, [(5,)])),
+        ("insert into plain values (6), (6)", |tx, sql| tx.query_drop(sql).or(Ok(()))),
+        ("insert into plain values (7)", |tx, sql| (**tx).query_drop(sql)),
+    ];
+    for (write, run) in writes {
+        let outcome = pool.transaction_with(patient_web(), |tx, _| {
+            run(tx, write.to_owned())?;
+            kill(&database, tx);
+            Ok(tx.query_drop("update safe set m = 2")?)
+        });
+        is_unknown(&outcome.expect_err("lost"), write);
+    }
+    // The server ends the session in the middle of the write.
+    let outcome = thread::scope(|scope| {
+        let (started, begun) = std::sync::mpsc::channel();
+        let database = &database;
+        scope.spawn(move || {
+            let id: u32 = begun.recv().expect("the transaction begins");
+            let sleeps = format!(
+                "select count(*) from information_schema.processlist \
+                 where id = {id} and state = 'User sleep'"
+            );
+            let is_under_way = || database.sql(&sleeps) == [["1"]];
+            assert!(
+                eventually(Duration::from_secs(60), is_under_way),
+                "the write is not under way"
+            );
+            database.sql(&format!("kill {id}"));
+        });
+        pool.transaction_with(patient_web(), |tx, _| {
+            let _ = started.send(tx.connection_id());
+            Ok(tx.query_drop("insert into plain values (8), (9 + sleep(60))")?)
+        })
+    });
+    is_unknown(&outcome.expect_err("lost"), "a write that is cut off");
+    assert_eq!(plain_rows(&pool), (1..=8).collect::<Vec<_>>());
 }

@@ -51,9 +51,14 @@ impl Ending {
         let second = effect::first_word(effect::skip_to_word(&text[word.len()..]));
         let second = second.to_ascii_lowercase();
         match (&*word, &*second) {
+            // LOAD INDEX INTO CACHE commits, LOAD DATA does not.
+            ("load", "index") => Ending::Possible,
             (word, _) if HARMLESS.contains(&word) => Ending::Never,
-            // SET changes variables, of which one commits.
-            ("set", _) if !effect::has_word(text, &["autocommit"]) => Ending::Never,
+            // SET changes variables, of which one commits; a password or a default role is
+            // written to a table, which commits as well.
+            ("set", _) if !effect::has_word(text, &["autocommit", "password", "default"]) => {
+                Ending::Never
+            }
             ("rollback", _) if effect::has_word(text, &["to"]) => Ending::Never,
             ("rollback", _) => Ending::Rollback,
             // BEGIN NOT ATOMIC is a block of statements.
@@ -121,7 +126,11 @@ mod tests {
             (Ending::Possible, "ALTER TABLE t ADD m INT"),
             (Ending::Possible, "drop table t"),
             (Ending::Possible, "truncate t"),
+            (Ending::Never, "load data infile 'f' into table t"),
+            (Ending::Possible, "load index into cache t"),
             (Ending::Possible, "set autocommit = 1"),
+            (Ending::Possible, "set password = password('')"),
+            (Ending::Possible, "set default role none"),
             (Ending::Possible, "select 1; commit"),
             (Ending::Possible, "/*! commit */"),
             (Ending::Possible, "begin not atomic commit"),

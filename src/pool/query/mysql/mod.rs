@@ -1,8 +1,10 @@
 //! The pool's own queries and transactions on MySQL and MariaDB.
 
 mod autocommit;
+mod beginning;
 mod ending;
 mod harmless;
+mod known;
 mod nontransactional;
 mod outcome;
 mod own_text;

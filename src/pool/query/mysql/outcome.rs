@@ -13,6 +13,7 @@ use crate::pool::query::finished::Finished;
 use crate::pool::query::rollback::Rollback;
 use crate::pool::query::transaction_options::TransactionOptions;
 use crate::pool::query::transactional::Transactional;
+use std::sync::Arc;
 
 impl Transactional for MySql {
     type Transaction<'a> = MySqlTransaction<'a>;
@@ -26,7 +27,8 @@ impl Transactional for MySql {
     ) -> Finished<T> {
         let (identity, rollback) = (common::identity(connection), Rollback::on(connection));
         let is_reset = connection.lease().shared().config().reset != Reset::None;
-        let mut transaction = match MySqlTransaction::begin(connection, options, is_reset) {
+        let seen = Arc::clone(&connection.lease().shared().driver().seen_transactions);
+        let mut transaction = match MySqlTransaction::begin(connection, options, is_reset, seen) {
             Ok(transaction) => transaction,
             Err(error) => {
                 let error = Error::driver("the transaction could not begin", error);
@@ -70,7 +72,11 @@ fn commit<T>(
             let error = Error::driver("the transaction was rolled back at its commit", error);
             let is_gone = is_gone(&error);
             let close = if is_gone { None } else { rollback.run(|| transaction.roll_back()) };
-            return Finished::failed(with_kept_changes(error, &transaction, &identity), close);
+            let error = match is_gone && transaction.may_keep_changes() {
+                true => error.into_unknown(identity, nontransactional::WHEN_LOST),
+                false => with_kept_changes(error, &transaction, &identity),
+            };
+            return Finished::failed(error, close);
         }
         // A statement that was not seen ended it, or an error was dropped unread.
         Commit::Over => Error::new(ErrorKind::Driver, "nothing after its end was committed")
@@ -105,7 +111,7 @@ fn closure_failed<T>(
     identity: ConnectionIdentity,
     rollback: &Rollback,
 ) -> Finished<T> {
-    transaction.check();
+    transaction.check_all();
     let failure = transaction.failure().cloned();
     let is_lost =
         failure.as_ref().is_some_and(|failure| failure.fault().connection() == Usability::Broken);
@@ -125,12 +131,19 @@ fn closure_failed<T>(
         (_, true) if transaction.may_stand() => {
             error.into_unknown(identity, "after a statement that may commit")
         }
+        (_, true) if transaction.may_keep_changes() => {
+            error.into_unknown(identity, nontransactional::WHEN_LOST)
+        }
         (_, false) if transaction.may_stand() => {
             error.with_fault(fault).may_stand(&identity.pool, common::ENDED_EARLY)
         }
         // The server rolls back what it was not told to commit.
         (safety, true) if safety != RetrySafety::Permanent => {
             error.with_fault(fault.with_retry_safety(RetrySafety::RolledBack))
+        }
+        // The rollback was not answered.
+        _ if close.is_some() && transaction.may_keep_changes() => {
+            error.with_fault(fault).may_stand(&identity.pool, nontransactional::STAND)
         }
         _ => with_kept_changes(error.with_fault(fault), &transaction, &identity),
     };

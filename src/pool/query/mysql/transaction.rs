@@ -6,9 +6,13 @@
 //! statements after an unnoticed error are not committed; and a savepoint set at its
 //! beginning must still exist at its commit.
 
+use super::beginning::beginning;
 use super::ending::Ending;
+use super::known::{Known, Prepared};
 use super::nontransactional;
+use super::nontransactional::PermanentChanges;
 use super::own_text::run;
+use crate::driver::mysql::Seen;
 use crate::error::fault::mysql as fault;
 use crate::error::fault::mysql::AbortedTransaction;
 use crate::error::{Fault, FaultClass, Result, RetrySafety, Usability};
@@ -35,7 +39,8 @@ use std::ops::{Deref, DerefMut};
 /// asks the server, which takes one more round trip.
 ///
 /// It derefs to [`mysql::Conn`]. A statement run directly on that is not refused; the
-/// commit then finds that the transaction has ended, and nothing after its end stands.
+/// commit then finds that the transaction has ended, and nothing after its end stands. If the
+/// connection is lost after that, the outcome counts as unknown.
 pub struct MySqlTransaction<'a> {
     connection: &'a mut Conn,
     /// What ended it, or lost its connection, as far as it was seen.
@@ -46,10 +51,23 @@ pub struct MySqlTransaction<'a> {
     keeps_changes: bool,
     /// A statement may have ended it, and the server has not been asked.
     is_unchecked: bool,
+    /// The closure has had the driver's connection itself.
+    is_raw: bool,
     /// The closure may have savepoints of its own, which the check would release.
     has_savepoints: bool,
-    /// Statements prepared in it that never end it.
-    harmless: Vec<u32>,
+    /// Statements prepared in it.
+    prepared: Vec<Prepared>,
+    /// What no rollback would undo.
+    permanent: PermanentChanges,
+}
+
+/// What kind of reply a statement got.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reply {
+    /// One without rows.
+    Done,
+    /// Rows, or several replies.
+    Other,
 }
 
 /// How the commit went.
@@ -73,28 +91,30 @@ impl<'a> MySqlTransaction<'a> {
         connection: &'a mut Conn,
         options: &TransactionOptions,
         is_reset: bool,
+        seen: Seen,
     ) -> mysql::Result<Self> {
-        let autocommit = if is_reset { "set autocommit = 0; " } else { "" };
-        let level = options.isolation_level.map(|level| {
-            // Of the next transaction only.
-            format!("set transaction isolation level {level}; ")
-        });
-        let level = level.unwrap_or_default();
-        let access = if options.read_only { " read only" } else { "" };
-        let begin = format!("{autocommit}{level}start transaction{access}; savepoint poolwarden");
-        run(connection, &begin)?;
+        let begun = match run(connection, &beginning(options, is_reset, seen.report_state())) {
+            Err(error) if seen.refuses(&error) => {
+                run(connection, &beginning(options, is_reset, seen.report_state()))
+            }
+            begun => begun,
+        };
+        begun?;
         Ok(MySqlTransaction {
             connection,
             failure: None,
             may_stand: false,
             keeps_changes: false,
             is_unchecked: false,
+            is_raw: false,
             has_savepoints: false,
-            harmless: Vec::new(),
+            prepared: Vec::new(),
+            permanent: PermanentChanges::none(seen),
         })
     }
 
     pub(super) fn commit(&mut self) -> Commit {
+        self.permanent.read(self.connection);
         match run(self.connection, "release savepoint poolwarden; commit") {
             Ok(()) => Commit::Done,
             Err(Error::MySqlError(error)) if error.code == NO_SUCH_SAVEPOINT => Commit::Over,
@@ -119,12 +139,21 @@ impl<'a> MySqlTransaction<'a> {
         // Of a transaction that has ended already, only its end has reported them.
         let before = self.failure.is_some() && nontransactional::are_reported(self.connection)?;
         self.keeps_changes = nontransactional::roll_back(self.connection)? || before;
+        if self.keeps_changes {
+            self.permanent.note();
+        }
         Ok(())
     }
 
     /// Returns `true` if changes stand that its rollback did not undo.
     pub(super) fn keeps_changes(&self) -> bool {
         self.keeps_changes
+    }
+
+    /// Returns `true` if changes may stand that no rollback undoes, after the connection was
+    /// lost.
+    pub(super) fn may_keep_changes(&self) -> bool {
+        self.permanent.may_stand()
     }
 
     /// Returns what ended it, or lost its connection, as far as it was seen.
@@ -145,8 +174,15 @@ impl<'a> MySqlTransaction<'a> {
         }
     }
 
+    /// As `check`, also for what the closure did with the driver's connection itself.
+    pub(super) fn check_all(&mut self) {
+        self.is_unchecked |= self.is_raw;
+        self.check();
+    }
+
     /// Asks the server, if need be, whether a statement has ended the transaction.
-    pub(super) fn check(&mut self) {
+    fn check(&mut self) {
+        self.permanent.read(self.connection);
         if !self.is_unchecked || self.failure.is_some() {
             return;
         }
@@ -201,9 +237,16 @@ impl<'a> MySqlTransaction<'a> {
     /// Records the outcome of a statement. One that fails may have ended the transaction
     /// as well: an implicit commit comes before the statement, and a procedure may have
     /// committed before its error.
-    fn record<T>(&mut self, ending: Ending, outcome: mysql::Result<T>) -> mysql::Result<T> {
+    fn record(&mut self, known: Known, outcome: mysql::Result<Reply>) -> mysql::Result<()> {
+        let Known { ending, writes } = known;
         if let Err(error) = &outcome {
             self.note(error);
+        }
+        self.permanent.read(self.connection);
+        match outcome {
+            _ if !writes => {}
+            Ok(Reply::Done) => self.permanent.note_told(),
+            _ => self.permanent.note_untold(),
         }
         if outcome.is_ok() || ending == Ending::Possible {
             self.ran(ending);
@@ -211,7 +254,16 @@ impl<'a> MySqlTransaction<'a> {
             self.may_stand = true;
             self.is_unchecked = true;
         }
-        outcome
+        outcome.map(drop)
+    }
+
+    /// Records a statement whose reply the caller will read.
+    fn sent(&mut self, known: Known) {
+        // What the reply has yet to bring may fail, and end the transaction as well.
+        self.ran(known.ending);
+        if known.writes {
+            self.permanent.note_untold();
+        }
     }
 }
 
@@ -227,8 +279,9 @@ fn note(failure: &mut Option<AbortedTransaction>, error: &Error) {
 fn read<P: Protocol>(
     mut result: QueryResult<'_, '_, '_, P>,
     mut each: impl FnMut(Row),
-) -> mysql::Result<()> {
+) -> mysql::Result<Reply> {
     let mut is_first = true;
+    let mut reply = if result.columns().as_ref().is_empty() { Reply::Done } else { Reply::Other };
     while let Some(rows) = result.iter() {
         for row in rows {
             let row = row?;
@@ -236,9 +289,12 @@ fn read<P: Protocol>(
                 each(row);
             }
         }
+        if !is_first {
+            reply = Reply::Other;
+        }
         is_first = false;
     }
-    Ok(())
+    Ok(reply)
 }
 
 impl Queryable for MySqlTransaction<'_> {
@@ -246,9 +302,8 @@ impl Queryable for MySqlTransaction<'_> {
         &mut self,
         query: Q,
     ) -> mysql::Result<QueryResult<'_, '_, '_, Text>> {
-        let ending = self.begin_text(query.as_ref())?;
-        // What the result has yet to bring may fail, and end the transaction as well.
-        self.ran(ending);
+        let known = self.begin_text(query.as_ref())?;
+        self.sent(known);
         let failure = &mut self.failure;
         self.connection.query_iter(query).inspect_err(|error| note(failure, error))
     }
@@ -258,15 +313,15 @@ impl Queryable for MySqlTransaction<'_> {
         let prepared = self.connection.prep(query.as_ref());
         let statement = prepared.inspect_err(|error| note(&mut self.failure, error))?;
         self.sees_savepoints(query.as_ref());
-        if Ending::of(query.as_ref()) == Ending::Never && !self.harmless.contains(&statement.id()) {
-            self.harmless.push(statement.id());
+        if self.prepared.iter().all(|one| one.id != statement.id()) {
+            self.prepared.push(Prepared { id: statement.id(), known: Known::of(query.as_ref()) });
         }
         Ok(statement)
     }
 
     fn close(&mut self, statement: Statement) -> mysql::Result<()> {
         self.admit()?;
-        self.harmless.retain(|id| *id != statement.id());
+        self.prepared.retain(|one| one.id != statement.id());
         self.connection.close(statement)
     }
 
@@ -279,8 +334,8 @@ impl Queryable for MySqlTransaction<'_> {
         S: AsStatement,
         P: Into<Params>,
     {
-        let (statement, ending) = self.begin_prepared(statement)?;
-        self.ran(ending);
+        let (statement, known) = self.begin_prepared(statement)?;
+        self.sent(known);
         let failure = &mut self.failure;
         self.connection.exec_iter(statement, params).inspect_err(|error| note(failure, error))
     }
@@ -292,9 +347,10 @@ impl Queryable for MySqlTransaction<'_> {
         P: Into<Params>,
         I: IntoIterator<Item = P>,
     {
-        let (statement, ending) = self.begin_prepared(statement)?;
+        let (statement, known) = self.begin_prepared(statement)?;
         let outcome = self.connection.exec_batch(statement, params);
-        self.record(ending, outcome)
+        // Of several replies only the last one is left.
+        self.record(known, outcome.map(|()| Reply::Other))
     }
 
     fn query_drop<Q: AsRef<str>>(&mut self, query: Q) -> mysql::Result<()> {
@@ -356,21 +412,19 @@ impl Queryable for MySqlTransaction<'_> {
 
 impl MySqlTransaction<'_> {
     /// Admits a text; returns what it does to the transaction.
-    fn begin_text(&mut self, sql: &str) -> mysql::Result<Ending> {
+    fn begin_text(&mut self, sql: &str) -> mysql::Result<Known> {
         self.admit()?;
         self.sees_savepoints(sql);
-        Ok(Ending::of(sql))
+        Ok(Known::of(sql))
     }
 
     /// Admits a prepared statement; one that was prepared elsewhere may do anything.
-    fn begin_prepared(
-        &mut self,
-        statement: impl AsStatement,
-    ) -> mysql::Result<(Statement, Ending)> {
+    fn begin_prepared(&mut self, statement: impl AsStatement) -> mysql::Result<(Statement, Known)> {
         self.admit()?;
         let statement = statement.as_statement(self)?.into_owned();
-        let is_harmless = self.harmless.contains(&statement.id());
-        Ok((statement, if is_harmless { Ending::Never } else { Ending::Possible }))
+        let prepared = self.prepared.iter().find(|one| one.id == statement.id());
+        let known = prepared.map_or(Known::NOTHING, |one| one.known);
+        Ok((statement, known))
     }
 
     fn sees_savepoints(&mut self, sql: &str) {
@@ -378,9 +432,9 @@ impl MySqlTransaction<'_> {
     }
 
     fn text(&mut self, sql: &str, each: impl FnMut(Row)) -> mysql::Result<()> {
-        let ending = self.begin_text(sql)?;
+        let known = self.begin_text(sql)?;
         let outcome = self.connection.query_iter(sql).and_then(|result| read(result, each));
-        self.record(ending, outcome)
+        self.record(known, outcome)
     }
 
     fn prepared(
@@ -389,10 +443,10 @@ impl MySqlTransaction<'_> {
         params: Params,
         each: impl FnMut(Row),
     ) -> mysql::Result<()> {
-        let (statement, ending) = self.begin_prepared(statement)?;
+        let (statement, known) = self.begin_prepared(statement)?;
         let result = self.connection.exec_iter(statement, params);
         let outcome = result.and_then(|result| read(result, each));
-        self.record(ending, outcome)
+        self.record(known, outcome)
     }
 }
 
@@ -406,6 +460,8 @@ impl Deref for MySqlTransaction<'_> {
 
 impl DerefMut for MySqlTransaction<'_> {
     fn deref_mut(&mut self) -> &mut Conn {
+        self.is_raw = true;
+        self.permanent.note_untold();
         self.connection
     }
 }
