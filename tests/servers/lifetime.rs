@@ -59,6 +59,8 @@ fn keep_busy(subject: &impl Subject, oldest: impl Fn() -> u64) -> Watched {
 
 fn hot<F: Variant>(variant: &F, oldest: impl Fn() -> u64) {
     let builder = Pool::builder().max_size(8).max_lifetime(LIFETIME).lifetime_jitter(0.25);
+    // A reset that takes long on a loaded computer is no other reason for a close.
+    let builder = builder.ping_timeout(Duration::from_secs(30));
     let pool = builder.build(variant.driver()).expect("the server accepts");
     let ours: Ours<F> = Ours(pool);
     keep_busy(&ours, oldest).assert_none_outlived_its_lifetime();
