@@ -6,7 +6,7 @@ use super::engine::{Engine, discard};
 use crate::connection::permits::Permit;
 use crate::connection::{CloseCause, Managed, Shared, settle};
 use crate::driver::Driver;
-use crate::engine::core::{DialId, DialOrder, Opened};
+use crate::engine::core::{DialId, DialOrder, Failure, Opened};
 use crate::error::{ConnectError, FaultClass};
 use crate::observe::{CALL_LIMIT, CloseReason};
 use crate::sys::catch_panic::{catch_panic, drop_catching};
@@ -71,8 +71,13 @@ impl<D: Driver> DialTask<D> {
         if self.id.ticket().is_none() {
             self.engine.refill_pace.lock().failed(now);
         }
-        let is_temporary = is_full || error.class().waits();
-        let (orders, replaced) = self.engine.core.dial_failed(self.id, error, is_temporary, now);
+        let failure = match error.class() {
+            FaultClass::Starting => Failure::Starting,
+            class if is_full || class.waits() => Failure::Waits,
+            FaultClass::Refused => Failure::Refused,
+            _ => Failure::Fails,
+        };
+        let (orders, replaced) = self.engine.core.dial_failed(self.id, error, failure, now);
         self.engine.start_dials(orders);
         self.drop_error(replaced);
         self.engine.watch_bursts();

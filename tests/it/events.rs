@@ -18,9 +18,9 @@ fn the_snapshot_counts_every_event() {
     let held = pool.get().expect("it opens");
     idle(&pool, 2);
     PooledConnection::discard(pool.get().expect("one is idle"));
-    script.once(At::Connect, Act::Fault(FaultClass::Refused));
+    script.once(At::Connect, Act::Fault(FaultClass::Authentication));
     let other = pool.get().expect("one is idle");
-    pool.get_timeout(Duration::from_millis(60)).expect_err("the connection is refused");
+    pool.get_timeout(Duration::from_millis(60)).expect_err("the password is wrong");
     let now = pool.snapshot();
     assert_eq!(
         (now.levels.max_size, now.levels.open, now.levels.in_use, now.levels.idle),

@@ -1,7 +1,7 @@
 //! A pool without an engine: the core, its permits, and simulated connections. The thread
 //! that receives a dial order carries it out immediately.
 
-use crate::core::{Core, DialOrder, Handover, Join, Take, Ticket};
+use crate::core::{Core, DialOrder, Failure, Handover, Join, Take, Ticket};
 use crate::permit_group::{PermitGroup, PermitHolder, Share};
 use crate::permits::{Permit, Permits};
 use loom::sync::Mutex;
@@ -138,7 +138,11 @@ impl Sim {
             }
             Some(failure) => {
                 drop(permit);
-                self.core.dial_failed(id, &"the dial failed", failure == DialFailure::Full, now).0
+                let failure = match failure {
+                    DialFailure::Refused => Failure::Refused,
+                    DialFailure::Full => Failure::Waits,
+                };
+                self.core.dial_failed(id, &"the dial failed", failure, now).0
             }
         }
     }

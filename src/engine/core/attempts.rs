@@ -3,10 +3,19 @@
 //! While the server is not known to be up, attempts are spaced: many callers must not
 //! connect at the same time to a server that is down or has just recovered.
 
+use super::ticket::Failure;
 use std::time::{Duration, Instant};
 
 /// Attempts are this far apart while the server is not known to be up.
 const ATTEMPT_GAP: Duration = Duration::from_millis(100);
+
+/// The same while nothing listens at the server's address, and for how many attempts of an
+/// outage: they reach no server and end at once, and a restart is over by then. Where the
+/// server stays down there are ten attempts a second on average.
+const REFUSED: Close = Close { gap: Duration::from_millis(30), attempts: 100 };
+
+/// The same while the server says that it is starting up: fewer, because each costs it work.
+const STARTING: Close = Close { gap: Duration::from_millis(40), attempts: 10 };
 
 /// The same while an earlier attempt of an outage has not ended yet.
 const OUTAGE_GAP: Duration = Duration::from_secs(1);
@@ -31,6 +40,16 @@ pub(super) struct Attempts {
     /// The last new connection was lost before it had served a caller: a proxy accepts
     /// connections for a server that refuses them.
     is_unproven: bool,
+    /// What the last failure said, and how often the same was said since the last success.
+    failure: Option<Failure>,
+    refused: u32,
+    starting: u32,
+}
+
+/// Attempts that follow each other closely, because a restart may end at any moment.
+struct Close {
+    gap: Duration,
+    attempts: u32,
 }
 
 struct Pending {
@@ -47,6 +66,9 @@ impl Attempts {
             last: None,
             succeeded: None,
             is_unproven: false,
+            failure: None,
+            refused: 0,
+            starting: 0,
         }
     }
 
@@ -81,13 +103,20 @@ impl Attempts {
         self.extra = self.extra.saturating_mul(2).saturating_add(1);
         self.last = None;
         self.succeeded = Some(now);
+        (self.failure, self.refused, self.starting) = (None, 0, 0);
     }
 
     /// Returns `true` if a success has followed the begin of this attempt, so that its
     /// failure is no sign that the server is down.
-    pub(super) fn fail(&mut self, number: u64) -> bool {
+    pub(super) fn fail(&mut self, number: u64, failure: Failure) -> bool {
         let began = self.end(number);
         self.extra = 0;
+        self.failure = Some(failure);
+        match failure {
+            Failure::Refused => self.refused = self.refused.saturating_add(1),
+            Failure::Starting => self.starting = self.starting.saturating_add(1),
+            Failure::Waits | Failure::Fails => {}
+        }
         self.succeeded.is_some_and(|succeeded| began < succeeded)
     }
 
@@ -136,8 +165,19 @@ impl Attempts {
         let stalled = STALL_AFTER.saturating_mul(self.stalled(now));
         if is_down && !self.pending.is_empty() {
             OUTAGE_GAP.max(stalled)
+        } else if let Some(close) = self.close_attempts().filter(|_| is_down) {
+            close.gap.max(stalled)
         } else {
             ATTEMPT_GAP.max(stalled)
         }
+    }
+
+    fn close_attempts(&self) -> Option<&'static Close> {
+        let (close, so_far) = match self.failure? {
+            Failure::Refused => (&REFUSED, self.refused),
+            Failure::Starting => (&STARTING, self.starting),
+            Failure::Waits | Failure::Fails => return None,
+        };
+        (so_far <= close.attempts).then_some(close)
     }
 }

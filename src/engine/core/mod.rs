@@ -9,4 +9,4 @@ mod state;
 mod ticket;
 
 pub(crate) use queue::{Core, Counts, Join, Take};
-pub(crate) use ticket::{DialId, DialOrder, Handover, Opened, Ticket};
+pub(crate) use ticket::{DialId, DialOrder, Failure, Handover, Opened, Ticket};

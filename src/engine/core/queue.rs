@@ -14,7 +14,7 @@
 use super::locked::Locked;
 use super::slots::Slots;
 use super::state::{Outage, State, Waiting, count};
-use super::ticket::{DialId, DialOrder, Handover, Opened, Ticket};
+use super::ticket::{DialId, DialOrder, Failure, Handover, Opened, Ticket};
 use crate::connection::permits::Permits;
 use crate::sys::sync::{Arc, Condvar, Mutex, wait_until};
 
@@ -259,11 +259,12 @@ impl<T, E: Clone> Core<T, E> {
         &self,
         id: DialId,
         error: &E,
-        is_temporary: bool,
+        failure: Failure,
         now: Instant,
     ) -> (Vec<DialOrder>, Option<E>) {
         let mut state = self.lock();
-        let is_outdated = state.attempts.fail(id.number);
+        let is_outdated = state.attempts.fail(id.number, failure);
+        let is_temporary = failure.waits();
         let mut replaced = None;
         if !is_outdated {
             let since = state.outage.as_ref().map_or(now, |outage| outage.since);

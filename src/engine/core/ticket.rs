@@ -41,6 +41,26 @@ impl DialId {
     }
 }
 
+/// What the failure of an attempt says about the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The cause is temporary: callers wait for its end, within their deadlines.
+    Waits,
+    /// The same, and the server is starting up.
+    Starting,
+    /// Waiting would not help: callers get the error.
+    Fails,
+    /// The same, and the attempt has reached no server: nothing listens there.
+    Refused,
+}
+
+impl Failure {
+    /// Returns `true` if callers wait for the end of the cause.
+    pub(crate) fn waits(self) -> bool {
+        matches!(self, Failure::Waits | Failure::Starting)
+    }
+}
+
 /// What follows from a new connection.
 #[must_use]
 pub(crate) struct Opened<T, E> {

@@ -1,6 +1,6 @@
 //! Which waiter an attempt serves, and how many attempts may run at a time.
 
-use crate::core::{Core, DialOrder, Handover, Join, Take, Ticket};
+use crate::core::{Core, DialOrder, Failure, Handover, Join, Take, Ticket};
 use crate::permits::Permits;
 use std::time::{Duration, Instant};
 
@@ -35,10 +35,10 @@ fn a_waiter_whose_attempt_served_another_fails_with_the_next_failure() {
     assert!(core.dial_succeeded(for_second.id, 7, now + LATER).late.is_none());
     let served = core.leave(&first);
     assert!(matches!(served, Some(Handover::Connection(7))), "the head of the queue gets it");
-    let (orders, _) = core.dial_failed(for_first.id, &"refused", false, now + LATER);
+    let (orders, _) = core.dial_failed(for_first.id, &"refused", Failure::Refused, now + LATER);
     let [next] = orders.try_into().unwrap_or_else(|_| panic!("one attempt for the one waiter"));
     core.removed();
-    assert!(core.dial_failed(next.id, &"refused", false, now + 2 * LATER).0.is_empty());
+    assert!(core.dial_failed(next.id, &"refused", Failure::Refused, now + 2 * LATER).0.is_empty());
     let handover = core.leave(&second);
     assert!(
         matches!(handover, Some(Handover::Failed("refused"))),
@@ -52,10 +52,10 @@ fn a_waiter_whose_attempt_failed_for_a_temporary_cause_fails_with_the_next_failu
     let (core, [first, second], [for_first, for_second]) = two_waiting(now);
     let _ = core.dial_succeeded(for_first.id, 7, now + LATER);
     assert!(matches!(core.leave(&first), Some(Handover::Connection(7))));
-    let (orders, _) = core.dial_failed(for_second.id, &"starting", true, now + LATER);
+    let (orders, _) = core.dial_failed(for_second.id, &"starting", Failure::Waits, now + LATER);
     let [next] = orders.try_into().unwrap_or_else(|_| panic!("one attempt for the one waiter"));
     core.removed();
-    assert!(core.dial_failed(next.id, &"refused", false, now + 2 * LATER).0.is_empty());
+    assert!(core.dial_failed(next.id, &"refused", Failure::Refused, now + 2 * LATER).0.is_empty());
     let handover = core.leave(&second);
     assert!(
         matches!(handover, Some(Handover::Failed("refused"))),
@@ -97,7 +97,7 @@ fn a_waiter_does_not_fail_with_an_attempt_while_a_connection_is_open() {
     let core = one_in_use(now);
     let (ticket, orders) = join(&core, now);
     let [order] = orders.try_into().unwrap_or_else(|_| panic!("one attempt"));
-    let _ = core.dial_failed(order.id, &"refused", false, now + LATER);
+    let _ = core.dial_failed(order.id, &"refused", Failure::Refused, now + LATER);
     assert_eq!(core.counts().waiting, 1);
     assert_eq!(core.last_failure().map(|(error, _)| error), Some("refused"));
     assert!(core.check_in(1, || now + LATER).is_empty());
@@ -124,7 +124,7 @@ fn an_attempt_that_failed_after_a_later_one_succeeded_is_no_outage() {
     let (core, [first, _second], [hung, other]) = two_waiting(now);
     let _ = core.dial_succeeded(other.id, 7, now + 2 * LATER);
     assert!(matches!(core.leave(&first), Some(Handover::Connection(7))));
-    let _ = core.dial_failed(hung.id, &"timed out", false, now + 3 * LATER);
+    let _ = core.dial_failed(hung.id, &"timed out", Failure::Fails, now + 3 * LATER);
     assert_eq!(core.last_failure(), None);
     assert_eq!(core.counts().waiting, 1, "its waiter waits for the next attempt");
 }
@@ -182,10 +182,54 @@ fn no_error_is_dropped_under_the_lock() {
     let attempt = |later: u32| core.refill(1, now + later * LATER).expect("an attempt is due");
     for later in 0..2 {
         let order = attempt(later);
-        drop(core.dial_failed(order.id, &error(), false, now + later * LATER));
+        drop(core.dial_failed(order.id, &error(), Failure::Fails, now + later * LATER));
     }
     let order = attempt(2);
     drop(core.dial_succeeded(order.id, 7, now + 2 * LATER));
     let dropped = LOOKED.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(dropped, 4, "two errors and the two that the core kept of them");
+}
+
+/// Returns the milliseconds at which attempts begin in this time, if each fails like this and
+/// callers ask all the time.
+fn attempts_while(failure: Failure, seconds: u64) -> Vec<u64> {
+    let (start, core) = (Instant::now(), Numbers::new(Permits::new(8)));
+    let mut begun = Vec::new();
+    for millis in 0..seconds * 1_000 {
+        let now = start + Duration::from_millis(millis);
+        if let Some(order) = core.refill(1, now) {
+            begun.push(millis);
+            drop(core.dial_failed(order.id, &"down", failure, now));
+        }
+    }
+    begun
+}
+
+#[test]
+fn attempts_follow_each_other_closely_during_a_restart_and_slowly_in_a_long_outage() {
+    let gaps = |begun: &[u64]| begun.windows(2).map(|two| two[1] - two[0]).collect::<Vec<_>>();
+    for (failure, gap, close) in [(Failure::Refused, 30, 100), (Failure::Starting, 40, 10)] {
+        let gaps = gaps(&attempts_while(failure, 60));
+        assert_eq!(gaps[..close], vec![gap; close], "{failure:?}");
+        assert!(gaps[close..].iter().all(|gap| *gap == 100), "{failure:?}: {gaps:?}");
+    }
+    for failure in [Failure::Waits, Failure::Fails] {
+        let gaps = gaps(&attempts_while(failure, 10));
+        assert!(gaps.iter().all(|gap| *gap == 100), "{failure:?}: {gaps:?}");
+    }
+}
+
+#[test]
+fn each_outage_begins_with_close_attempts() {
+    let (start, core) = (Instant::now(), Numbers::new(Permits::new(8)));
+    let at = |millis| start + Duration::from_millis(millis);
+    let attempt = |millis| core.refill(2, at(millis)).expect("an attempt is due");
+    for index in 0..110 {
+        drop(core.dial_failed(attempt(index * 100).id, &"down", Failure::Refused, at(index * 100)));
+    }
+    assert!(core.refill(2, at(10_900 + 99)).is_none(), "the close attempts are used up");
+    let _ = core.dial_succeeded(attempt(11_000).id, 7, at(11_000));
+    drop(core.dial_failed(attempt(12_000).id, &"down", Failure::Refused, at(12_000)));
+    assert!(core.refill(2, at(12_029)).is_none());
+    drop(attempt(12_030));
 }

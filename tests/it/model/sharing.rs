@@ -9,7 +9,7 @@ mod competition;
 mod schedule;
 
 use super::sync::set_now;
-use crate::core::{Core, DialOrder, Handover, Join, Take, Ticket};
+use crate::core::{Core, DialOrder, Failure, Handover, Join, Take, Ticket};
 use crate::permit_group::{PermitGroup, PermitHolder, Share};
 use crate::permits::{Permit, Permits};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -162,11 +162,11 @@ impl SimPool {
         self.start_dials(opened.orders);
     }
 
-    fn dial_fails(&self, order: DialOrder, is_temporary: bool) {
+    fn dial_fails(&self, order: DialOrder, failure: Failure) {
         let DialOrder { mut permit, id } = order;
         permit.leave();
         self.closing.lock().expect("not poisoned").push(permit);
-        let (orders, _) = self.core.dial_failed(id, &7, is_temporary, self.clock.now());
+        let (orders, _) = self.core.dial_failed(id, &7, failure, self.clock.now());
         self.start_dials(orders);
     }
 

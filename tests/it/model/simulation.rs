@@ -3,7 +3,7 @@
 mod idle_checks;
 
 use super::sync::{Arc, Signal, last_wait};
-use crate::core::{Core, DialOrder, Handover, Join, Take, Ticket};
+use crate::core::{Core, DialOrder, Failure, Handover, Join, Take, Ticket};
 use crate::permits::{Permit, Permits};
 use fastrand::Rng;
 use std::collections::BTreeSet;
@@ -306,8 +306,10 @@ impl Simulation {
         let order = self.dials.swap_remove(place);
         match self.chance.u8(..10) {
             0..7 => self.dial_succeeds(order),
-            7..9 => self.dial_fails(order, false),
-            _ => self.dial_fails(order, true),
+            7 => self.dial_fails(order, Failure::Fails),
+            8 => self.dial_fails(order, Failure::Refused),
+            9 if self.chance.bool() => self.dial_fails(order, Failure::Starting),
+            _ => self.dial_fails(order, Failure::Waits),
         }
     }
 
@@ -322,10 +324,11 @@ impl Simulation {
         self.note_deliveries(Delivered::Connection);
     }
 
-    fn dial_fails(&mut self, order: DialOrder, waits: bool) {
+    fn dial_fails(&mut self, order: DialOrder, failure: Failure) {
         drop(order.permit);
         let before = self.core.counts();
-        let (orders, _) = self.core.dial_failed(order.id, &7, waits, self.now);
+        let (orders, _) = self.core.dial_failed(order.id, &7, failure, self.now);
+        let waits = failure.waits();
         self.dials.extend(orders);
         let after = self.core.counts();
         let failed = before.waiting - after.waiting;

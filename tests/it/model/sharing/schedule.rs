@@ -1,7 +1,7 @@
 //! A random schedule: callers, dials that succeed or fail, closes, changed limits.
 
 use super::{Clock, Conn, SimPool};
-use crate::core::Ticket;
+use crate::core::{Failure, Ticket};
 use crate::permit_group::{PermitGroup, Share};
 use fastrand::Rng;
 use std::sync::Arc;
@@ -97,8 +97,8 @@ impl World {
         let chance = &mut self.chance;
         let Some(order) = pool.a_dial(|count| chance.usize(..count)) else { return };
         match chance.u8(..8) {
-            0 => pool.dial_fails(order, false),
-            1 => pool.dial_fails(order, true),
+            0 => pool.dial_fails(order, Failure::Refused),
+            1 => pool.dial_fails(order, Failure::Waits),
             _ => pool.dial_succeeds(order),
         }
     }
