@@ -7,6 +7,7 @@ mod checkouts;
 pub(crate) mod closer;
 mod effective_size;
 mod hooks;
+mod known_limits;
 mod lifetime;
 mod managed;
 mod option_conflicts;

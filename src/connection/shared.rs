@@ -6,6 +6,7 @@ use super::atomic_instant::AtomicInstant;
 use super::checkouts::{CheckoutInfo, Checkouts, HolderReport};
 use super::effective_size::EffectiveSize;
 use super::hooks::Hooks;
+use super::known_limits::KnownLimits;
 use super::option_conflicts;
 use super::permits::Permits;
 use crate::config::{Config, ServerLimits, SessionDefaults, SizePolicy, Validation};
@@ -33,12 +34,12 @@ pub(crate) struct Shared<D: Driver> {
     totals: Counters,
     event_log: EventLog,
     checkouts: Checkouts,
-    /// Called when the watcher has noticed ends of connections.
+    /// Called when the watcher has noticed ends of connections, and for the end of a burst.
     on_end: OnceLock<Arc<OnEnd>>,
     permits: Arc<Permits>,
     age_limits: AgeLimits,
     effective_size: Mutex<EffectiveSize>,
-    known: Mutex<Known>,
+    known: Mutex<KnownLimits>,
     /// The process that built the pool: a child forked from it must leave it alone.
     generation: usize,
     /// How long the computer has been suspended, as last noted; nanoseconds.
@@ -55,26 +56,6 @@ pub(crate) struct Shared<D: Driver> {
     /// When the server last answered that no session waits for a slot of the fleet.
     slots_not_wanted: AtomicInstant,
 }
-
-/// What is known of the server's limits.
-#[derive(Default)]
-struct Known {
-    limits: Option<ServerLimits>,
-    read_at: Option<Instant>,
-    /// The last reading failed; the one before it had not.
-    failed_once: bool,
-    /// The options that exceed the server's limits, as last logged.
-    conflicts: Vec<String>,
-}
-
-impl Known {
-    fn is_reading_due(&self, now: Instant) -> bool {
-        self.read_at.is_none_or(|read_at| now.saturating_duration_since(read_at) >= REFRESH)
-    }
-}
-
-/// How often the server's limits are read again.
-const REFRESH: Duration = Duration::from_secs(5 * 60);
 
 /// How often a write refused as read-only may close all older connections: a pool of
 /// replicas to which a caller writes by mistake must not reopen them all the time.
@@ -236,6 +217,16 @@ impl<D: Driver> Shared<D> {
         let _ = self.on_end.set(call);
     }
 
+    /// Has the end of a burst of events logged, if some of them were not: there may be no
+    /// connection left for which anything looks again.
+    pub(super) fn see_to_bursts(&self) {
+        if self.event_log.next_burst_end().is_some()
+            && let Some(call) = self.on_end.get()
+        {
+            call();
+        }
+    }
+
     /// Has the watcher notice when the peer ends a new connection; `None` if it cannot, or
     /// if nothing is checked.
     pub(super) fn watch(&self, socket: Option<&Descriptor>) -> Option<Watched> {
@@ -380,31 +371,17 @@ impl<D: Driver> Shared<D> {
 
     /// Returns `true` if the limits are due to be read; the caller must then read them.
     pub(crate) fn claim_reading(&self, now: Instant) -> bool {
-        if !self.config.read_server_limits {
-            return false;
-        }
-        let mut known = self.known.lock();
-        let due = known.is_reading_due(now);
-        if due {
-            known.read_at = Some(now);
-        }
-        due
+        self.config.read_server_limits && self.known.lock().claim_reading(now)
     }
 
-    /// Makes the limits due over the next connection if their reading failed: it may have
-    /// been lost for a reason of its own. After a second failure they are due at the usual
-    /// time: a server that can never be asked must not cost every connection.
+    /// Makes the limits due to be read again, unless the last two readings failed.
     pub(crate) fn reading_failed(&self) {
-        let mut known = self.known.lock();
-        known.failed_once = !known.failed_once;
-        if known.failed_once {
-            known.read_at = None;
-        }
+        self.known.lock().reading_failed();
     }
 
     /// Makes the limits due to be read.
     pub(crate) fn reread_limits(&self) {
-        self.known.lock().read_at = None;
+        self.known.lock().reread();
     }
 
     /// Lowers size, idle time and lifetime below the server's limits, and logs a warning
@@ -417,10 +394,7 @@ impl<D: Driver> Shared<D> {
             rule
         });
         let conflicts = option_conflicts::find(&self.config, rule, &limits);
-        {
-            let mut known = self.known.lock();
-            (known.limits, known.failed_once) = (Some(limits), false);
-        }
+        self.known.lock().read(limits);
         self.warn_of(conflicts);
     }
 

@@ -60,6 +60,22 @@ fn a_burst_ends_by_time_with_the_number_of_events_that_were_not_logged() {
 }
 
 #[test]
+fn a_burst_in_a_pool_that_maintains_nothing_any_more_ends_as_well() {
+    let log = logs::mark();
+    let (pool, _) = pool(Transport::Tcp, |options| options.max_size(4).name("a late burst"));
+    let mut held: Vec<_> = (0..4).map(|_| pool.get().expect("it opens")).collect();
+    held.iter_mut().for_each(|conn| conn.broken = true);
+    pool.close(Duration::ZERO);
+    // It has looked at the closed pool, and has no reason to look again.
+    thread::sleep(1_500 * MS);
+    drop(held);
+    let last = || lines(&log, "a late burst", log::Level::Warn).last().cloned();
+    let text =
+        "pool a late burst: 3 more connections lost: the driver reported it as unusable (within ";
+    until!(&pool, last().is_some_and(|line| line.starts_with(text)));
+}
+
+#[test]
 fn check_outs_that_time_out_are_one_line_with_the_holders() {
     let log = logs::mark();
     let (pool, _) = pool(Transport::Tcp, |options| options.max_size(1).name("a shortage"));

@@ -56,6 +56,9 @@ impl<D: Driver> Managed<D> {
             idle: if was_idle { idle } else { Duration::ZERO },
         };
         self.shared.event_log().closed(self.shared.totals(), &event, now);
+        if !cause.reason.is_planned() {
+            self.shared.see_to_bursts();
+        }
     }
 
     /// Closes it now; its drop only reports that. Several that are closed together are
