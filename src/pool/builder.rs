@@ -292,7 +292,8 @@ impl<D: Driver> Builder<D> {
     ///   rows of a lazy result counts.
     /// - Elsewhere the driver does not show where a statement begins and ends: a
     ///   `transaction` is bounded as a whole, from `BEGIN` to the end of `COMMIT`,
-    ///   including what the closure does in between; a guard's statements are not
+    ///   including what the closure does in between, where a cancel has no effect: it is
+    ///   repeated until a statement was cancelled; a guard's statements are not
     ///   bounded unless
     ///   [`PooledConnection::set_statement_timeout`](crate::PooledConnection::set_statement_timeout)
     ///   is called.

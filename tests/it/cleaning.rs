@@ -5,6 +5,7 @@ use crate::common::fake::{Act, At, Transport};
 use crate::common::gate::Gate;
 use crate::common::{LONG_TIMEOUT, pool, start_checkout, until, until_waiting};
 use poolwarden::driver::SessionState;
+use poolwarden::query::Stopped;
 use poolwarden::{CloseReason, FaultClass, PooledConnection};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -188,6 +189,33 @@ fn check_in_waits_for_a_running_cancel_request_and_closes_the_connection_if_it_d
         let discarded = u64::from(!ends_in_time);
         assert_eq!(end.closed_by(CloseReason::Dirty), discarded, "{end}");
         assert_eq!((end.closed(), script.calls(At::Ping)), (discarded, usize::from(ends_in_time)));
+        books(&pool);
+    }
+}
+
+#[test]
+fn a_cancel_that_met_no_statement_is_repeated_until_the_check_in_and_never_after_it() {
+    for transport in [Transport::Hidden, Transport::Tcp] {
+        let (pool, script) =
+            pool(transport, |options| options.max_size(1).cancel_timeout(LONG_TIMEOUT));
+        script.set_cancellable();
+        let mut conn = pool.get().expect("it opens");
+        PooledConnection::set_statement_timeout(&mut conn, Duration::from_millis(10));
+        // One that hangs delays the next ones, and is counted once.
+        let gate = Gate::shut();
+        script.once(At::Cancel, Act::Hang(gate.clone()));
+        gate.wait_for_arrivals(1);
+        thread::sleep(Duration::from_millis(100));
+        assert_eq!(script.calls(At::Cancel), 1, "{transport:?}");
+        gate.open();
+        until!(pool, script.calls(At::Cancel) >= 5);
+        assert!(matches!(PooledConnection::stopped(&conn), Some(Stopped::Cancelled(_))));
+        drop(conn);
+        let next = pool.get().expect("it is clean");
+        let sent = script.calls(At::Cancel);
+        thread::sleep(Duration::from_millis(100));
+        assert_eq!((script.calls(At::Cancel), next.number), (sent, 1), "{transport:?}");
+        drop(next);
         books(&pool);
     }
 }

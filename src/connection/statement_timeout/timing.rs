@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// How often an in-process cancel is repeated: it may have taken effect between two
-/// statements of one text.
+/// How soon a cancel is repeated: between two statements, of a text or of a transaction, it has no
+/// effect. In-process it is repeated that often.
 const REPEAT: Duration = Duration::from_millis(20);
 
 impl StatementTimer {
@@ -84,8 +84,10 @@ impl StatementTimer {
             Some(deadlines::arm(clock::after(since, timeout), Arc::clone(&self.on_deadline)));
     }
 
-    /// Runs at the deadline of a statement: cancels the statement, repeats that after half
-    /// of `cancel_timeout`, and shuts the connection down after all of it.
+    /// Runs at the deadline of a statement, or of several: cancels what runs, repeats that until
+    /// it has ended, and shuts the connection down after `cancel_timeout`.
+    ///
+    /// A request waits for the one before it, except once: that one may be lost.
     ///
     /// Returns the next deadline. A callback for an earlier statement finds that the
     /// timeout of this one has not passed, or that none runs.
@@ -99,6 +101,8 @@ impl StatementTimer {
         let after = now.saturating_duration_since(running.since);
         let shutdown = clock::after(due, self.cancel_timeout);
         let requests = running.requests;
+        let half = clock::after(due, self.cancel_timeout / 2);
+        let is_free = state.in_flight == 0 || requests == 1 && now >= half;
         match &self.stop {
             Some(stop) if stop.is_local() => {
                 state.stopped.get_or_insert(Stopped::Cancelled(after));
@@ -110,7 +114,7 @@ impl StatementTimer {
                 state.shut_down(after);
                 None
             }
-            Some(stop) if requests < 2 => {
+            Some(stop) if is_free => {
                 let (request, stop) = (CancelRequest::begin(self, &mut state), stop.clone());
                 let cancel_timeout = self.cancel_timeout;
                 let send = || request.send_detached(stop, cancel_timeout);
@@ -119,12 +123,18 @@ impl StatementTimer {
                     state.take_request_back(before);
                     return Some(shutdown.min(now + RETRY));
                 }
-                let next = clock::after(due, cancel_timeout / 2);
-                Some(if requests == 0 { next } else { shutdown })
+                Some(shutdown.min(now + pause(requests, cancel_timeout)))
             }
-            _ => Some(shutdown),
+            _ => Some(shutdown.min(now + pause(requests, self.cancel_timeout))),
         }
     }
+}
+
+/// Returns how long after so many requests, and one more, the next one follows: at most a dozen
+/// go out within a `cancel_timeout` of a second.
+fn pause(requests: u32, cancel_timeout: Duration) -> Duration {
+    let doubled = REPEAT.saturating_mul(1 << requests.min(16));
+    doubled.min((cancel_timeout / 8).max(REPEAT))
 }
 
 impl State {
