@@ -47,18 +47,30 @@ struct Timers {
     armed: BTreeMap<(Instant, u64), Arc<OnDeadline>>,
     /// Law: one entry for each live [`Watch`], with its latest deadline.
     live: BTreeMap<u64, Instant>,
-    /// Law: the number of live [`Hold`]s of this process.
+    /// Law: the number of live [`Hold`]s of this process, and of those being taken.
     holds: usize,
-    running: bool,
+    thread: ThreadState,
     /// While the thread sleeps: when its sleep times out.
     sleeps_until: Option<Instant>,
+}
+
+/// Whether there is a thread that runs the callbacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ThreadState {
+    None,
+    /// A caller is starting it, without the lock.
+    Starting,
+    Running,
 }
 
 static TIMERS: PerProcess<Mutex<Timers>> =
     PerProcess::new([const { Mutex::new(Timers::new()) }; DEPTH]);
 static WAKE: PerProcess<Condvar> = PerProcess::new([const { Condvar::new() }; DEPTH]);
+/// Signalled when the thread has begun, or could not be started.
+static STARTED: PerProcess<Condvar> = PerProcess::new([const { Condvar::new() }; DEPTH]);
 
-/// A hint that spares callers the lock: timers may be armed without a thread.
+/// A hint that spares callers the lock: timers may be armed without a thread. Law: written under
+/// the lock.
 static UNSERVED: AtomicBool = AtomicBool::new(false);
 
 impl Timers {
@@ -67,20 +79,20 @@ impl Timers {
             armed: BTreeMap::new(),
             live: BTreeMap::new(),
             holds: 0,
-            running: false,
+            thread: ThreadState::None,
             sleeps_until: None,
         }
     }
 
-    fn ensure_running(&mut self) -> io::Result<()> {
-        if !self.running {
-            let thread = std::thread::Builder::new().name("poolwarden-deadlines".into());
-            let started = thread.spawn(serve);
-            UNSERVED.store(started.is_err(), Relaxed);
-            started?;
-            self.running = true;
+    /// Returns `true` if the caller must start the thread: there is none, and no other caller
+    /// starts it.
+    fn claim(&mut self) -> bool {
+        let is_needed = self.thread == ThreadState::None;
+        if is_needed {
+            self.thread = ThreadState::Starting;
+            UNSERVED.store(false, Relaxed);
         }
-        Ok(())
+        is_needed
     }
 
     fn wake(&mut self) {
@@ -97,9 +109,31 @@ impl Timers {
 /// begun, because no timer could end it.
 pub(crate) fn hold() -> io::Result<Hold> {
     let mut timers = TIMERS.get().lock();
-    timers.ensure_running()?;
+    // Before the thread starts, which would end at once without.
     timers.holds += 1;
-    Ok(Hold { generation: process::generation() })
+    let hold = Hold { generation: process::generation() };
+    while timers.thread == ThreadState::Starting {
+        STARTED.get().wait(&mut timers);
+    }
+    let must_start = timers.claim();
+    drop(timers);
+    if must_start {
+        start()?;
+    }
+    Ok(hold)
+}
+
+/// Starts the thread, which the caller has claimed.
+fn start() -> io::Result<()> {
+    let thread = std::thread::Builder::new().name("poolwarden-deadlines".into());
+    let started = thread.spawn(serve);
+    if started.is_err() {
+        let mut timers = TIMERS.get().lock();
+        timers.thread = ThreadState::None;
+        UNSERVED.store(true, Relaxed);
+        STARTED.get().notify_all();
+    }
+    started.map(drop)
 }
 
 impl Drop for Hold {
@@ -130,7 +164,11 @@ pub(crate) fn arm(deadline: Instant, on_deadline: Arc<OnDeadline>) -> Watch {
     if timers.sleeps_until.is_some_and(|until| deadline < until) {
         timers.wake();
     }
-    let _ = timers.ensure_running();
+    let must_start = timers.claim();
+    drop(timers);
+    if must_start {
+        let _ = start();
+    }
     Watch { id }
 }
 
@@ -140,9 +178,12 @@ pub(crate) fn press_on() -> bool {
     if !UNSERVED.load(Relaxed) {
         return false;
     }
-    let mut timers = TIMERS.get().lock();
-    UNSERVED.store(false, Relaxed);
-    !timers.armed.is_empty() && timers.ensure_running().is_err()
+    let must_start = {
+        let mut timers = TIMERS.get().lock();
+        UNSERVED.store(false, Relaxed);
+        !timers.armed.is_empty() && timers.claim()
+    };
+    must_start && start().is_err()
 }
 
 /// Shuts a socket down at the deadline unless the result is dropped before.
@@ -168,12 +209,14 @@ impl Drop for Watch {
 
 fn serve() {
     let mut timers = TIMERS.get().lock();
+    timers.thread = ThreadState::Running;
+    STARTED.get().notify_all();
     loop {
         let now = Instant::now();
         let first = timers.armed.first_key_value().map(|(key, _)| *key);
         let Some((due, id)) = first.filter(|(due, _)| *due <= now) else {
             if !sleep_until_due(&mut timers, first.map(|(due, _)| due), now) {
-                timers.running = false;
+                timers.thread = ThreadState::None;
                 return;
             }
             continue;
@@ -246,7 +289,7 @@ mod tests {
         let hold = hold().expect("a thread");
         std::thread::sleep(3 * LINGER);
         let timers = TIMERS.get().lock();
-        assert!(timers.running && timers.holds > 0);
+        assert!(timers.thread == ThreadState::Running && timers.holds > 0);
         drop(timers);
         drop(hold);
     }

@@ -88,15 +88,11 @@ impl Schedule {
         Schedule { maintained: Vec::new(), server: None, started: 0 }
     }
 
-    /// Starts a thread that serves; returns `true` if none can be started.
-    fn start(&mut self) -> bool {
-        let number = self.started + 1;
-        let thread = std::thread::Builder::new().name("poolwarden-housekeeper".into());
-        if thread.spawn(move || serve(number)).is_err() {
-            return true;
-        }
-        (self.started, self.server) = (number, Some(number));
-        false
+    /// Has a new thread serve, which the caller must start without the lock; returns its number.
+    fn claim(&mut self) -> u64 {
+        self.started += 1;
+        self.server = Some(self.started);
+        self.started
     }
 
     fn entry(&mut self, pool: &Weak<dyn Maintain>) -> Option<&mut Entry> {
@@ -127,14 +123,34 @@ pub(crate) fn call_by(pool: &Arc<impl Maintain + 'static>, due: Instant) {
     }
     if schedule.server.is_some() {
         WAKE.get().notify_all();
-    } else if schedule.start() {
+        return;
+    }
+    let number = schedule.claim();
+    drop(schedule);
+    if start(number) {
         stalled::retry_later("housekeeper", start_if_needed);
     }
 }
 
+/// Starts a thread if a run needs it; returns `true` if it cannot be started.
 fn start_if_needed() -> bool {
-    let mut schedule = SCHEDULE.get().lock();
-    schedule.server.is_none() && schedule.next_due().is_some() && schedule.start()
+    let claimed = {
+        let mut schedule = SCHEDULE.get().lock();
+        let is_needed = schedule.server.is_none() && schedule.next_due().is_some();
+        is_needed.then(|| schedule.claim())
+    };
+    claimed.is_some_and(start)
+}
+
+/// Starts the thread with this number, which the caller has claimed; returns `true` if it cannot
+/// be started: then no thread serves.
+fn start(number: u64) -> bool {
+    let thread = std::thread::Builder::new().name("poolwarden-housekeeper".into());
+    let is_started = thread.spawn(move || serve(number)).is_ok();
+    if !is_started {
+        SCHEDULE.get().lock().server = None;
+    }
+    !is_started
 }
 
 fn serve(number: u64) {
@@ -183,20 +199,37 @@ fn run(pool: &Weak<dyn Maintain>, server: u64, now: Instant) -> Option<Instant> 
 
 /// Has another thread serve in the place of one whose run takes too long.
 fn leave_behind(pool: &Weak<dyn Maintain>, server: u64) -> Option<Instant> {
-    let mut schedule = SCHEDULE.get().lock();
-    if schedule.server != Some(server) {
-        return None;
+    let number = {
+        let mut schedule = SCHEDULE.get().lock();
+        if schedule.server != Some(server) {
+            return None;
+        }
+        schedule.claim()
+    };
+    if start(number) {
+        return take_back(pool, server);
     }
-    if schedule.start() {
-        return Some(Instant::now() + RETRY);
-    }
-    if let Some(entry) = schedule.entry(pool) {
+    if let Some(entry) = SCHEDULE.get().lock().entry(pool) {
         entry.leave(server, Instant::now());
     }
-    drop(schedule);
     if let Some(pool) = pool.upgrade() {
         pool.count_left_behind();
     }
+    None
+}
+
+/// Has the thread serve on that could not be replaced; returns when to replace it after all.
+fn take_back(pool: &Weak<dyn Maintain>, server: u64) -> Option<Instant> {
+    {
+        let mut schedule = SCHEDULE.get().lock();
+        let is_running = |entry: &mut Entry| entry.running == Some(server);
+        if schedule.server.is_none() && schedule.entry(pool).is_some_and(is_running) {
+            schedule.server = Some(server);
+            return Some(Instant::now() + RETRY);
+        }
+    }
+    // Its run has returned meanwhile, and it may have ended, because it did not serve.
+    stalled::retry_later("housekeeper", start_if_needed);
     None
 }
 

@@ -20,28 +20,41 @@ pub(crate) type Start = fn() -> bool;
 struct Stalled {
     /// Law: each name once.
     starts: Vec<(&'static str, Start)>,
-    /// Law: armed while there are starts.
+    /// Law: armed while there are starts, unless a caller is about to arm it.
     retry: Option<Watch>,
+    /// A caller is arming the timer, without the lock: that may start a thread.
+    is_arming: bool,
 }
 
-/// Law: no lock is taken under it but the timers'.
+/// Law: no other lock is taken under it.
 static STALLED: PerProcess<Mutex<Stalled>> =
-    PerProcess::new([const { Mutex::new(Stalled { starts: Vec::new(), retry: None }) }; DEPTH]);
+    PerProcess::new([const { Mutex::new(Stalled::new()) }; DEPTH]);
+
+impl Stalled {
+    const fn new() -> Stalled {
+        Stalled { starts: Vec::new(), retry: None, is_arming: false }
+    }
+}
 
 /// A hint that spares callers the lock: there may be starts.
 static ANY: AtomicBool = AtomicBool::new(false);
 
 /// Retries this start, by a timer and at every [`press_on`], until it succeeds.
 pub(crate) fn retry_later(name: &'static str, start: Start) {
+    {
+        let mut stalled = STALLED.get().lock();
+        if stalled.starts.iter().all(|(known, _)| *known != name) {
+            stalled.starts.push((name, start));
+        }
+        ANY.store(true, Relaxed);
+        if stalled.retry.is_some() || stalled.is_arming {
+            return;
+        }
+        stalled.is_arming = true;
+    }
+    let watch = deadlines::arm(Instant::now() + RETRY, Arc::new(retry));
     let mut stalled = STALLED.get().lock();
-    if stalled.starts.iter().all(|(known, _)| *known != name) {
-        stalled.starts.push((name, start));
-    }
-    ANY.store(true, Relaxed);
-    if stalled.retry.is_none() {
-        let soon = Instant::now() + RETRY;
-        stalled.retry = Some(deadlines::arm(soon, Arc::new(retry)));
-    }
+    (stalled.retry, stalled.is_arming) = (Some(watch), false);
 }
 
 fn retry() -> Option<Instant> {
@@ -49,7 +62,7 @@ fn retry() -> Option<Instant> {
         return Some(Instant::now() + RETRY);
     }
     let mut stalled = STALLED.get().lock();
-    if !stalled.starts.is_empty() {
+    if !stalled.starts.is_empty() || stalled.is_arming {
         return Some(Instant::now() + RETRY);
     }
     let done = stalled.retry.take();
