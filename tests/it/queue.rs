@@ -3,7 +3,9 @@
 use crate::common::books::books;
 use crate::common::fake::{Act, At, Fake, Transport};
 use crate::common::gate::Gate;
-use crate::common::{Caller, LONG_TIMEOUT, pool, start_checkout, until, until_waiting};
+use crate::common::{
+    Caller, LONG_TIMEOUT, pool, start_checkout, start_checkouts_that_time_out, until, until_waiting,
+};
 use poolwarden::{ErrorKind, FaultClass, Pool, PooledConnection};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc;
@@ -89,12 +91,10 @@ fn a_waiter_times_out_at_its_own_deadline_and_never_early() {
 fn a_waiter_that_times_out_leaves_no_trace() {
     let (pool, _) = pool(Transport::Tcp, |options| options.max_size(1));
     let held = pool.get().expect("it opens");
-    let leaving: Vec<_> =
-        (0..8).map(|_| start_checkout(&pool, Duration::from_millis(40))).collect();
-    until_waiting(&pool, 8);
+    let leaving = start_checkouts_that_time_out(&pool, 8);
     let last = start_checkout(&pool, LONG_TIMEOUT);
     leaving.into_iter().for_each(|caller| drop(caller.error()));
-    assert_eq!(pool.snapshot().levels.waiting, 1);
+    until_waiting(&pool, 1);
     drop(held);
     assert_eq!(last.connection().number, 1);
     books(&pool);

@@ -132,8 +132,9 @@ fn a_connection_without_a_descriptor_of_our_own_is_not_kept() {
         idle(&pool, 1);
         pool.retire_all();
         until!(pool, pool.snapshot().levels.open + pool.snapshot().levels.closing == 0);
-        // Its end releases descriptors.
+        // Their ends release descriptors.
         until_no_closer();
+        until!(threads_named("poolwarden-watcher").is_empty());
         script.once(At::Connect, Act::SkipWatch);
         // The two ends of the connection, and no more.
         let two = limits.descriptors(2);

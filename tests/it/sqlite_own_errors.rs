@@ -120,12 +120,17 @@ fn other_error_types_of_applications_fit_as_well() {
 #[test]
 fn a_read_only_transaction_refuses_writes_and_takes_no_write_lock() {
     let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("db");
+    // By one connection: two that are opened at the same time would be in each other's way.
+    let first = rusqlite::Connection::open(&file).expect("a database");
+    first.execute_batch("pragma journal_mode = wal").expect("the database keeps it");
+    drop(first);
     let pool = Pool::builder()
         .max_size(2)
-        .build(Sqlite::file(folder.path().join("db")).with_init(|connection| {
-            connection.busy_timeout(std::time::Duration::ZERO)?;
-            connection.execute_batch("pragma journal_mode = wal")
-        }))
+        .build(
+            Sqlite::file(&file)
+                .with_init(|connection| connection.busy_timeout(std::time::Duration::ZERO)),
+        )
         .expect("a pool");
     pool.execute_batch("create table t (n integer primary key)").expect("a table");
     let seen = pool.transaction(|writer| {

@@ -100,12 +100,12 @@ impl postgres::types::ToSql for Mood {
     postgres::types::to_sql_checked!();
 }
 
-fn run_threads(pool: &Pool<Postgres>, rounds: i32) {
-    let errors: Vec<String> = std::thread::scope(|scope| {
+/// Returns the errors of four threads that work.
+fn run_threads(pool: &Pool<Postgres>, rounds: i32) -> Vec<String> {
+    std::thread::scope(|scope| {
         let workers: Vec<_> = (0..4).map(|_| scope.spawn(|| work(pool, rounds).err())).collect();
         workers.into_iter().filter_map(|one| one.join().expect("no panic")).collect()
-    });
-    assert_eq!(errors, [""; 0]);
+    })
 }
 
 /// Returns the names of drivers' statements in the server's sessions.
@@ -133,7 +133,7 @@ const SETUP: &str = "create type mood as enum ('glad', 'sad'); create table t (n
 #[ignore = "started by the next test, as another program"]
 fn one_of_several_processes() {
     let place = env::var(PLACE).expect("it is not started by hand");
-    run_threads(&pool(&place, Pooler::Detect), 60);
+    assert_eq!(run_threads(&pool(&place, Pooler::Detect), 60), [""; 0]);
 }
 
 #[test]
@@ -154,12 +154,14 @@ fn processes_behind_one_pooler_never_use_each_others_statements() {
                 .expect("it starts again")
         })
         .collect();
-    run_threads(&pool, 60);
+    let errors = run_threads(&pool, 60);
+    assert_eq!(errors, [""; 0], "{}", bouncer.log_text());
     for other in others {
         let output = other.wait_with_output().expect("it ends");
         let text = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        let is_well = output.status.success() && text.contains("1 passed");
+        assert!(is_well, "{text}{}", bouncer.log_text());
     }
     assert_eq!(names(&database, &bouncer), [""; 0], "no name has reached the server");
     let books = pool.snapshot();
@@ -282,7 +284,7 @@ fn behind_a_pooler_that_keeps_names_apart_nothing_is_rewritten() {
         let Some((bouncer, database)) = bouncer_with(Mode::Transaction, aware) else { return };
         let pool = pool(&url(&bouncer, &database), pooler);
         pool.batch_execute(SETUP).expect("types");
-        run_threads(&pool, 20);
+        assert_eq!(run_threads(&pool, 20), [""; 0]);
         let names = names(&database, &bouncer);
         let are_the_poolers = |name: &String| name.starts_with("PGBOUNCER_");
         assert!(names.iter().any(are_the_poolers), "{pooler:?}: {names:?}");

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Longer than any operation here takes on a loaded computer.
 pub const LONG_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long `until!` waits: far longer than anything takes on a busy computer.
+pub const LONG_WAIT: Duration = Duration::from_secs(60);
 
 /// Builds a lazy pool over a scripted driver, with the given options.
 #[track_caller]
@@ -47,11 +49,11 @@ pub fn pool_with(
 /// given, its snapshot, if it never does.
 macro_rules! until {
     ($condition:expr) => {{
-        let holds = support::wait::eventually($crate::common::LONG_TIMEOUT, || $condition);
+        let holds = support::wait::eventually($crate::common::LONG_WAIT, || $condition);
         assert!(holds, "{} never held", stringify!($condition));
     }};
     ($pool:expr, $condition:expr) => {{
-        let holds = support::wait::eventually($crate::common::LONG_TIMEOUT, || $condition);
+        let holds = support::wait::eventually($crate::common::LONG_WAIT, || $condition);
         assert!(holds, "{} never held: {}", stringify!($condition), $pool.snapshot());
     }};
 }
@@ -93,6 +95,28 @@ pub fn start_checkout(pool: &Pool<Fake>, timeout: Duration) -> Caller {
         (outcome, began.elapsed())
     });
     Caller { thread }
+}
+
+/// Starts this number of check-outs, which wait at the same time and then time out.
+///
+/// Their timeout is as short as the computer allows: on a busy one the first have left before
+/// the last begin, and all start over with a longer one.
+#[track_caller]
+pub fn start_checkouts_that_time_out(pool: &Pool<Fake>, callers: u32) -> Vec<Caller> {
+    let mut timeout = Duration::from_millis(40);
+    loop {
+        let started: Vec<_> = (0..callers).map(|_| start_checkout(pool, timeout)).collect();
+        let mut all_wait = false;
+        until!(pool, {
+            all_wait = pool.snapshot().levels.waiting == callers;
+            all_wait || started.iter().any(Caller::is_finished)
+        });
+        if all_wait {
+            return started;
+        }
+        started.into_iter().for_each(|caller| drop(caller.error()));
+        timeout *= 4;
+    }
 }
 
 impl Caller {
