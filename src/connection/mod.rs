@@ -11,6 +11,7 @@ mod known_limits;
 mod lifetime;
 mod managed;
 mod option_conflicts;
+pub(crate) mod permit_counts;
 pub(crate) mod permit_group;
 pub(crate) mod permits;
 mod report;

@@ -6,6 +6,7 @@
 //!
 //! Where several pools share a group of permits, each permit is one of the group's as well.
 
+use crate::connection::permit_counts::{PermitCounts, PermitUsage};
 use crate::connection::permit_group::{Member, Released};
 use crate::sys::sync::{Arc, Condvar, Mutex, wait_until};
 use std::sync::OnceLock;
@@ -20,47 +21,21 @@ const ASK_EVERY: Duration = Duration::from_millis(10);
 pub(crate) struct Permits {
     /// Law: `used` equals the number of live permits, and never exceeds `limit`
     /// except after the limit was lowered.
-    state: Mutex<State>,
+    counts: Mutex<PermitCounts>,
     /// A hint for the hot path: more connections are open than the limit allows.
     over: AtomicBool,
     freed: Condvar,
     listener: Mutex<Option<Listener>>,
-    /// The pool's part of a group; its lock is taken under that of `state`.
+    /// The pool's part of a group; its lock is taken under that of `counts`.
     member: OnceLock<Member>,
 }
 
 type Listener = Arc<dyn Fn() + Send + Sync>;
 
-struct State {
-    limit: u32,
-    /// One permit of a limit above one is reserved for control connections.
-    reserve: bool,
-    used: u32,
-    /// Law: how many of the used permits belong to control connections; one at most.
-    control: u32,
-    /// Law: how many of the used permits belong to connections being closed.
-    leaving: u32,
-    abandoned: u32,
-    /// How many more permits the pool wants, as its group was told.
-    wanted: u32,
-    /// No pool is left that could use a permit.
-    orphaned: bool,
-}
-
 impl Permits {
     pub(crate) fn new(limit: u32) -> Arc<Permits> {
-        let state = State {
-            limit,
-            reserve: false,
-            used: 0,
-            control: 0,
-            leaving: 0,
-            abandoned: 0,
-            wanted: 0,
-            orphaned: false,
-        };
         Arc::new(Permits {
-            state: Mutex::new(state),
+            counts: Mutex::new(PermitCounts::new(limit)),
             over: AtomicBool::new(false),
             freed: Condvar::new(),
             listener: Mutex::new(None),
@@ -87,17 +62,17 @@ impl Permits {
 
     /// Reserves one permit for control connections from now on, if the limit is above one.
     pub(crate) fn reserve(&self) {
-        let mut state = self.state.lock();
-        state.reserve = true;
+        let mut counts = self.counts.lock();
+        counts.reserve = true;
         self.member().into_iter().for_each(Member::reserve_control);
-        self.update_over(&state);
+        self.update_over(&counts);
     }
 
     /// Takes a permit if one is free. Never blocks.
     pub(crate) fn try_take(self: &Arc<Self>) -> Option<Permit> {
-        let mut state = self.state.lock();
-        let is_free = state.has_room() && self.member().is_none_or(Member::try_take);
-        is_free.then(|| self.grant(&mut state))
+        let mut counts = self.counts.lock();
+        let is_free = counts.has_room() && self.member().is_none_or(Member::try_take);
+        is_free.then(|| self.grant(&mut counts))
     }
 
     /// Tells the group how many permits the pool would take now beyond those it has, as far
@@ -110,11 +85,11 @@ impl Permits {
     }
 
     fn want_of(&self, member: &Member, permits: usize) {
-        let mut state = self.state.lock();
-        let room = state.for_work().saturating_sub(state.used - state.control);
+        let mut counts = self.counts.lock();
+        let room = counts.for_work().saturating_sub(counts.used - counts.control);
         let wanted = u32::try_from(permits).unwrap_or(u32::MAX).min(room);
-        if wanted > 0 || state.wanted > 0 {
-            state.wanted = wanted;
+        if wanted > 0 || counts.wanted > 0 {
+            counts.wanted = wanted;
             member.want(wanted);
         }
     }
@@ -127,58 +102,58 @@ impl Permits {
         deadline: Instant,
         any: Instant,
     ) -> Option<Permit> {
-        let mut state = self.state.lock();
+        let mut counts = self.counts.lock();
         loop {
-            let (is_reserved, limit) = (state.reserve, state.limit);
+            let (is_reserved, limit) = (counts.reserve, counts.limit);
             let (free, deadline) = if is_reserved {
-                (state.control == 0 && state.used < limit, deadline)
+                (counts.control == 0 && counts.used < limit, deadline)
             } else {
-                (state.has_room(), any)
+                (counts.has_room(), any)
             };
             if limit > 1 && free && self.member().is_none_or(Member::take_control) {
-                return Some(self.grant_control(&mut state, is_reserved));
+                return Some(self.grant_control(&mut counts, is_reserved));
             }
             let now = Instant::now();
             if limit <= 1 || now >= deadline {
                 return None;
             }
             let asks = self.member().map_or(deadline, |_| deadline.min(now + ASK_EVERY));
-            wait_until(&self.freed, &mut state, asks);
+            wait_until(&self.freed, &mut counts, asks);
         }
     }
 
-    fn grant(self: &Arc<Self>, state: &mut State) -> Permit {
-        state.used += 1;
+    fn grant(self: &Arc<Self>, counts: &mut PermitCounts) -> Permit {
+        counts.used += 1;
         let kind = Kind { opening: true, ..Kind::default() };
         Permit { permits: Some(Arc::clone(self)), kind }
     }
 
-    fn grant_control(self: &Arc<Self>, state: &mut State, reserved: bool) -> Permit {
-        state.used += 1;
-        state.control += u32::from(reserved);
+    fn grant_control(self: &Arc<Self>, counts: &mut PermitCounts, reserved: bool) -> Permit {
+        counts.used += 1;
+        counts.control += u32::from(reserved);
         let kind = Kind { control: true, reserved, ..Kind::default() };
         Permit { permits: Some(Arc::clone(self)), kind }
     }
 
     /// Waits for a permit until the deadline.
     pub(crate) fn take_until(self: &Arc<Self>, deadline: Instant) -> Option<Permit> {
-        let mut state = self.state.lock();
-        while !state.has_room() {
+        let mut counts = self.counts.lock();
+        while !counts.has_room() {
             if Instant::now() >= deadline {
                 return None;
             }
-            wait_until(&self.freed, &mut state, deadline);
+            wait_until(&self.freed, &mut counts, deadline);
         }
-        Some(self.grant(&mut state))
+        Some(self.grant(&mut counts))
     }
 
     /// Changes the limit. Permits beyond it are released by their owners in time; the
     /// caller tells the pool of a higher limit.
     pub(crate) fn set_limit(&self, limit: u32) {
-        let mut state = self.state.lock();
-        state.limit = limit;
+        let mut counts = self.counts.lock();
+        counts.limit = limit;
         self.freed.notify_all();
-        self.update_over(&state);
+        self.update_over(&counts);
     }
 
     /// Returns `true`, without a lock, if more connections are open than the limit allows, or
@@ -189,24 +164,23 @@ impl Permits {
         self.over.load(Relaxed) || self.member().is_some_and(|member| member.group().is_pressed())
     }
 
-    fn update_over(&self, state: &State) {
-        self.over.store(state.staying() > state.for_work(), Relaxed);
+    fn update_over(&self, counts: &PermitCounts) {
+        self.over.store(counts.staying() > counts.for_work(), Relaxed);
     }
 
     /// Returns how many connections may do work: all but the one that may be reserved.
     pub(crate) fn for_work(&self) -> u32 {
-        self.state.lock().for_work()
+        self.counts.lock().for_work()
     }
 
     /// Returns the limit, the used permits, and the abandoned connections beyond them.
-    pub(crate) fn usage(&self) -> PermitCounts {
-        let state = self.state.lock();
-        PermitCounts { limit: state.limit, used: state.used, abandoned: state.abandoned }
+    pub(crate) fn usage(&self) -> PermitUsage {
+        self.counts.lock().usage()
     }
 
     /// Marks that no pool is left that waits for what is still being closed.
     pub(crate) fn orphan(&self) {
-        self.state.lock().orphaned = true;
+        self.counts.lock().orphaned = true;
         *self.listener.lock() = None;
         self.retire();
     }
@@ -221,18 +195,15 @@ impl Permits {
     }
 
     pub(crate) fn is_orphaned(&self) -> bool {
-        self.state.lock().orphaned
+        self.counts.lock().orphaned
     }
 
-    fn release(&self, kind: Kind, change: impl FnOnce(&mut State)) {
+    fn release(&self, kind: Kind, change: impl FnOnce(&mut PermitCounts)) {
         {
-            let mut state = self.state.lock();
-            state.leaving -= u32::from(kind.leaving);
-            state.control -= u32::from(kind.reserved);
-            let left = state.used.checked_sub(1);
-            state.used = left.expect("bug: more permits were released than taken");
-            change(&mut state);
-            self.update_over(&state);
+            let mut counts = self.counts.lock();
+            counts.release(kind.leaving, kind.reserved);
+            change(&mut counts);
+            self.update_over(&counts);
             // The waiters may wait for different kinds of permits.
             self.freed.notify_all();
         }
@@ -249,30 +220,6 @@ impl Permits {
             member.group().call_granted();
         }
     }
-}
-
-impl State {
-    /// Returns how many permits connections for work may have.
-    fn for_work(&self) -> u32 {
-        self.limit - u32::from(self.reserve && self.limit > 1)
-    }
-
-    fn has_room(&self) -> bool {
-        self.used - self.control < self.for_work() && self.used < self.limit
-    }
-
-    /// Returns how many connections for work are not being closed.
-    fn staying(&self) -> u32 {
-        self.used - self.control - self.leaving
-    }
-}
-
-/// How the permits of one pool are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PermitCounts {
-    pub(crate) limit: u32,
-    pub(crate) used: u32,
-    pub(crate) abandoned: u32,
 }
 
 /// The right to have one connection open; dropping it releases the right.
@@ -332,8 +279,8 @@ impl Permit {
     /// Marks the connection as being closed if more are open than the limit allows; returns
     /// `true` if it did.
     pub(crate) fn leave_if_surplus(&mut self) -> bool {
-        self.leave_if(|state, member| {
-            let is_surplus = state.staying() > state.for_work();
+        self.leave_if(|counts, member| {
+            let is_surplus = counts.staying() > counts.for_work();
             if is_surplus {
                 member.into_iter().for_each(Member::leaving);
             }
@@ -347,17 +294,17 @@ impl Permit {
         self.leave_if(|_, member| member.is_some_and(|member| member.give_up(idle)))
     }
 
-    fn leave_if(&mut self, wanted: impl FnOnce(&State, Option<&Member>) -> bool) -> bool {
+    fn leave_if(&mut self, wanted: impl FnOnce(&PermitCounts, Option<&Member>) -> bool) -> bool {
         let kind = self.kind;
         let Some(permits) = self.permits.as_ref().filter(|_| !kind.leaving && !kind.reserved)
         else {
             return false;
         };
-        let mut state = permits.state.lock();
+        let mut counts = permits.counts.lock();
         // The group counts control connections apart.
-        self.kind.leaving = wanted(&state, permits.member().filter(|_| !kind.control));
-        state.leaving += u32::from(self.kind.leaving);
-        permits.update_over(&state);
+        self.kind.leaving = wanted(&counts, permits.member().filter(|_| !kind.control));
+        counts.leaving += u32::from(self.kind.leaving);
+        permits.update_over(&counts);
         self.kind.leaving
     }
 
@@ -365,7 +312,7 @@ impl Permit {
     /// connection counts as abandoned until the result is dropped.
     pub(crate) fn abandon(mut self) -> Option<Abandoned> {
         let permits = self.permits.take()?;
-        permits.release(self.kind, |state| state.abandoned += 1);
+        permits.release(self.kind, |counts| counts.abandoned += 1);
         Some(Abandoned { permits })
     }
 }
@@ -392,9 +339,8 @@ impl Abandoned {
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
-        let mut state = self.permits.state.lock();
-        let left = state.abandoned.checked_sub(1);
-        state.abandoned = left.expect("bug: an abandoned connection was counted down twice");
+        let mut counts = self.permits.counts.lock();
+        counts.abandoned_ended();
     }
 }
 
@@ -411,7 +357,7 @@ mod tests {
         drop(one);
         assert!(permits.try_take().is_some());
         drop(two);
-        assert_eq!(permits.usage(), PermitCounts { limit: 2, used: 0, abandoned: 0 });
+        assert_eq!(permits.usage(), PermitUsage { limit: 2, used: 0, abandoned: 0 });
     }
 
     #[test]
@@ -426,7 +372,7 @@ mod tests {
         assert_eq!(gone, [true, false, false, false]);
         assert!(!permits.is_over() && permits.try_take().is_none());
         drop(held);
-        assert_eq!(permits.usage(), PermitCounts { limit: 2, used: 0, abandoned: 0 });
+        assert_eq!(permits.usage(), PermitUsage { limit: 2, used: 0, abandoned: 0 });
     }
 
     fn control(permits: &Arc<Permits>) -> Option<Permit> {
@@ -476,14 +422,14 @@ mod tests {
         assert!(one.is_some() && two.is_some());
         assert!(control(&permits).is_none());
         drop((one, two));
-        assert_eq!(permits.usage(), PermitCounts { limit: 2, used: 0, abandoned: 0 });
+        assert_eq!(permits.usage(), PermitUsage { limit: 2, used: 0, abandoned: 0 });
     }
 
     #[test]
     fn an_abandoned_permit_is_free_and_its_connection_counted_until_its_end() {
         let permits = Permits::new(1);
         let abandoned = permits.try_take().expect("a permit").abandon();
-        assert_eq!(permits.usage(), PermitCounts { limit: 1, used: 0, abandoned: 1 });
+        assert_eq!(permits.usage(), PermitUsage { limit: 1, used: 0, abandoned: 1 });
         drop(abandoned);
         assert_eq!(permits.usage().abandoned, 0);
     }

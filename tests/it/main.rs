@@ -63,6 +63,8 @@ mod watcher;
 #[expect(dead_code, unused_imports, reason = "the crate uses more of it than the model does")]
 #[path = "../../src/engine/core/mod.rs"]
 mod core;
+#[path = "../../src/connection/permit_counts.rs"]
+mod permit_counts;
 #[expect(dead_code, unused_imports, reason = "the crate uses more of it than the model does")]
 #[path = "../../src/connection/permit_group/mod.rs"]
 mod permit_group;
@@ -73,7 +75,7 @@ use model::sync;
 
 /// The crate's own paths to these files.
 mod connection {
-    pub(crate) use crate::{permit_group, permits};
+    pub(crate) use crate::{permit_counts, permit_group, permits};
 }
 mod sys {
     pub(crate) use crate::sync;

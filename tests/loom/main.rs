@@ -15,6 +15,8 @@
 #[path = "../../src/engine/core/mod.rs"]
 mod core;
 mod models;
+#[path = "../../src/connection/permit_counts.rs"]
+mod permit_counts;
 #[expect(dead_code, unused_imports, reason = "the crate uses more of it than the models do")]
 #[path = "../../src/connection/permit_group/mod.rs"]
 mod permit_group;
@@ -27,7 +29,7 @@ mod sync;
 
 /// The crate's own paths to these files.
 mod connection {
-    pub(crate) use crate::{permit_group, permits};
+    pub(crate) use crate::{permit_counts, permit_group, permits};
 }
 mod sys {
     pub(crate) use crate::sync;
