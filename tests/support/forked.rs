@@ -25,6 +25,16 @@ const LONG: Duration = Duration::from_secs(20);
 /// If the parent's threads never rest, or no process can start.
 pub fn succeeds_in_child(body: impl FnOnce()) -> bool {
     assert!(eventually(LONG, others_sleep), "the other threads never rest");
+    succeeds_in_child_at_once(body)
+}
+
+/// As [`succeeds_in_child`], but forks while other threads run, so that the child inherits what
+/// they have locked. They must neither start nor end threads meanwhile.
+///
+/// # Panics
+///
+/// If no process can start, or the child hangs.
+pub fn succeeds_in_child_at_once(body: impl FnOnce()) -> bool {
     match fork().expect("a process") {
         Fork::Child => {
             let outcome = panic::catch_unwind(AssertUnwindSafe(body));

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::observe::{ConnectionInfo, Snapshot};
 use crate::pool::{Pool, PooledConnection};
 use crate::sys::clock;
+use crate::sys::process::{self, DEPTH, PerProcess};
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
@@ -26,11 +27,12 @@ struct Settings {
     is_closed: bool,
 }
 
-static SETTINGS: Mutex<Option<Settings>> = Mutex::new(None);
+static SETTINGS: PerProcess<Mutex<Option<Settings>>> =
+    PerProcess::new([const { Mutex::new(None) }; DEPTH]);
 
 /// Sets the options and the permits of the pools that are built from now on.
 pub(super) fn configure(options: &PoolOptions, permits: &SharedPermits) {
-    let mut settings = SETTINGS.lock();
+    let mut settings = SETTINGS.get().lock();
     let settings = settings.get_or_insert_default();
     settings.options.clone_from(options);
     settings.permits = Some(permits.clone());
@@ -38,11 +40,13 @@ pub(super) fn configure(options: &PoolOptions, permits: &SharedPermits) {
 
 /// Refuses further connections.
 pub(super) fn close() {
-    SETTINGS.lock().get_or_insert_default().is_closed = true;
+    SETTINGS.get().lock().get_or_insert_default().is_closed = true;
 }
 
-/// The pools of one driver, by their configurations.
-pub(super) struct Pools<K, D: Driver>(Mutex<Vec<(K, Pool<D>)>>);
+/// The pools of one driver, by their configurations: those of this process.
+pub(super) struct Pools<K, D: Driver>(PerProcess<Mutex<Known<K, D>>>);
+
+type Known<K, D> = Vec<(K, Pool<D>)>;
 
 /// What callers hold, each with the name of its pool.
 pub(super) type Held = Vec<(String, ConnectionInfo)>;
@@ -56,7 +60,7 @@ pub(super) trait Group: Sync {
 
 impl<K: PartialEq + Send, D: Driver> Pools<K, D> {
     pub(super) const fn new() -> Pools<K, D> {
-        Pools(Mutex::new(Vec::new()))
+        Pools(PerProcess::new([const { Mutex::new(Vec::new()) }; DEPTH]))
     }
 
     /// Checks out a connection of the pool for this configuration, which is built if there is
@@ -67,7 +71,9 @@ impl<K: PartialEq + Send, D: Driver> Pools<K, D> {
         key: K,
         driver: impl FnOnce(&K) -> Result<D, Error>,
     ) -> Result<PooledConnection<D>, Error> {
-        let known = find(&self.0.lock(), &key);
+        // Before a lock is taken that a child could inherit.
+        process::watch_forks();
+        let known = find(&self.0.get().lock(), &key);
         let pool = match known {
             Some(pool) => pool,
             None => self.build(key, driver)?,
@@ -80,7 +86,7 @@ impl<K: PartialEq + Send, D: Driver> Pools<K, D> {
         let (options, permits) = options()?;
         let builder = Pool::builder().options(&options).permits(&permits);
         let built = builder.build_lazy(driver(&key)?)?;
-        let mut pools = self.0.lock();
+        let mut pools = self.0.get().lock();
         if let Some(pool) = find(&pools, &key) {
             return Ok(pool);
         }
@@ -97,13 +103,13 @@ impl<K: PartialEq + Send, D: Driver> Pools<K, D> {
     }
 
     fn all(&self) -> Vec<Pool<D>> {
-        self.0.lock().iter().map(|(_, pool)| pool.clone()).collect()
+        self.0.get().lock().iter().map(|(_, pool)| pool.clone()).collect()
     }
 }
 
 /// Returns the options of a new pool, and the permits that it shares.
 fn options() -> Result<(PoolOptions, SharedPermits), Error> {
-    let mut settings = SETTINGS.lock();
+    let mut settings = SETTINGS.get().lock();
     let settings = settings.get_or_insert_default();
     if settings.is_closed {
         return Err(Error::new(ErrorKind::Closed, "the registry of drop-in connections is closed"));
@@ -140,7 +146,7 @@ impl<K: PartialEq + Send, D: Driver> Group for Pools<K, D> {
     }
 
     fn close_until(&self, deadline: Instant) -> (Vec<Snapshot>, Held) {
-        let pools: Vec<Pool<D>> = self.0.lock().drain(..).map(|(_, pool)| pool).collect();
+        let pools: Vec<Pool<D>> = self.0.get().lock().drain(..).map(|(_, pool)| pool).collect();
         // All begin to close before the first is waited for.
         for pool in &pools {
             pool.close(Duration::ZERO);

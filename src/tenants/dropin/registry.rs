@@ -20,6 +20,9 @@ pub fn registry() -> Registry {
 ///
 /// There is one pool for each distinct configuration: text of the settings and TLS, options,
 /// or path. Those that have no connection are dropped when there are more than 256.
+///
+/// In a child made by `fork` of a process that has such pools, the registry is empty, and every
+/// connect fails with [`Forked`](crate::ErrorKind::Forked); see [`Pool`](crate::Pool#fork).
 #[derive(Clone, Copy, Debug)]
 pub struct Registry {
     _private: (),
