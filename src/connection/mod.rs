@@ -14,6 +14,7 @@ mod option_conflicts;
 pub(crate) mod permit_counts;
 pub(crate) mod permit_group;
 pub(crate) mod permits;
+mod pool_totals;
 mod report;
 mod shared;
 mod shared_permits;
@@ -24,6 +25,7 @@ pub(crate) use hooks::Hooks;
 pub(crate) use managed::{
     CheckinVerdict, CheckoutVerdict, CloseCause, Managed, Parts, ping_elsewhere,
 };
+pub(crate) use pool_totals::PoolTotals;
 pub(crate) use shared::Shared;
 pub use shared_permits::SharedPermits;
 pub(crate) use shared_permits::{join, settle};

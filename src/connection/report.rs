@@ -34,6 +34,7 @@ impl<D: Driver> Shared<D> {
             outages: log.outages(),
             waits: log.waits(now),
             limits: self.limits_report(),
+            tenants: None,
         }
     }
 

@@ -3,12 +3,13 @@
 
 use super::age_limits::AgeLimits;
 use super::atomic_instant::AtomicInstant;
-use super::checkouts::{CheckoutInfo, Checkouts, HolderReport};
+use super::checkouts::{CheckoutInfo, HolderReport};
 use super::effective_size::EffectiveSize;
 use super::hooks::Hooks;
 use super::known_limits::KnownLimits;
 use super::option_conflicts;
 use super::permits::Permits;
+use super::pool_totals::PoolTotals;
 use crate::config::{Config, ServerLimits, SessionDefaults, SizePolicy, Validation};
 use crate::driver::Driver;
 use crate::driver::workarounds::async_context::thread_may_block;
@@ -31,9 +32,8 @@ pub(crate) struct Shared<D: Driver> {
     hooks: Hooks<D::Connection>,
     /// `None` if no default is set.
     session_defaults: Option<SessionDefaults>,
-    totals: Counters,
+    totals: Arc<PoolTotals>,
     event_log: EventLog,
-    checkouts: Checkouts,
     /// Called when the watcher has noticed ends of connections, and for the end of a burst.
     on_end: OnceLock<Arc<OnEnd>>,
     permits: Arc<Permits>,
@@ -99,9 +99,8 @@ impl<D: Driver> Shared<D> {
             config,
             hooks,
             session_defaults,
-            totals: Counters::new(),
+            totals: Arc::default(),
             event_log: EventLog::new(name, observers),
-            checkouts: Checkouts::default(),
             on_end: OnceLock::new(),
             ruled_out: AtomicInstant::never(),
             verify_after: AtomicInstant::never(),
@@ -120,7 +119,7 @@ impl<D: Driver> Shared<D> {
     pub(crate) fn ask<'a, T>(&'a self, call: impl FnOnce(&'a D) -> T) -> Result<T, CaughtPanic> {
         let answer = catch_panic(|| call(&self.driver));
         if answer.is_err() {
-            self.totals.count_panic();
+            self.totals().count_panic();
         }
         answer
     }
@@ -200,6 +199,11 @@ impl<D: Driver> Shared<D> {
     }
 
     pub(crate) fn totals(&self) -> &Counters {
+        &self.totals.counters
+    }
+
+    /// Returns the totals, which may outlive the pool.
+    pub(crate) fn pool_totals(&self) -> &Arc<PoolTotals> {
         &self.totals
     }
 
@@ -248,33 +252,33 @@ impl<D: Driver> Shared<D> {
         let one_in = self.config.held_backtrace;
         let checkout = CheckoutInfo::new((id, server_process), birth, deadline, one_in);
         let checkout = Arc::new(checkout);
-        self.checkouts.register(&checkout);
+        self.totals.checkouts.register(&checkout);
         (id, checkout)
     }
 
     pub(super) fn unregister(&self, checkout: &Arc<CheckoutInfo>) {
-        self.checkouts.unregister(checkout, &self.totals);
+        self.totals.unregister(checkout);
     }
 
     /// Returns how often connections were checked out and peeked at.
     pub(crate) fn uses(&self) -> Uses {
-        self.checkouts.uses(&self.totals)
+        self.totals.uses()
     }
 
     pub(crate) fn holders(&self, now: Instant) -> HolderReport {
-        self.checkouts.report(now)
+        self.totals.checkouts.report(now)
     }
 
-    /// Returns every open connection; see [`Checkouts::list`].
+    /// Returns every open connection; the oldest first.
     pub(crate) fn connections(&self, now: Instant) -> Vec<ConnectionInfo> {
-        self.checkouts.list(now)
+        self.totals.checkouts.list(now)
     }
 
     /// Logs and reports the connections that have been held for longer than `held_warning`.
     pub(crate) fn warn_of_held(&self, now: Instant) {
         let Some(limit) = self.config.held_warning else { return };
-        for info in self.checkouts.newly_held_for(limit, now) {
-            self.event_log.held_too_long(&self.totals, &info, limit);
+        for info in self.totals.checkouts.newly_held_for(limit, now) {
+            self.event_log.held_too_long(self.totals(), &info, limit);
         }
     }
 
@@ -414,7 +418,7 @@ impl<D: Driver> Shared<D> {
             return;
         }
         for conflict in conflicts.iter().filter(|conflict| !logged.contains(conflict)) {
-            self.event_log.warn(&self.totals, conflict);
+            self.event_log.warn(self.totals(), conflict);
         }
     }
 
@@ -429,7 +433,7 @@ impl<D: Driver> Shared<D> {
             (changed, before, after)
         };
         if before != after {
-            self.event_log.limit_changed(&self.totals, before, after);
+            self.event_log.limit_changed(self.totals(), before, after);
         }
         changed
     }

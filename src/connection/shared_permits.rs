@@ -2,8 +2,9 @@
 
 use super::permit_group::{GroupUsage, Member, PermitGroup, Share};
 use super::permits::Permits;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::sys::housekeeper::{self, Maintain};
+use crate::sys::process;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +40,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A connection whose close the server does not confirm keeps its permit for `close_grace`, as
 /// in a pool of its own.
 ///
+/// In a child made by `fork` all counts are 0, and no pool can join; see
+/// [`Pool`](crate::Pool#fork).
+///
 /// # Examples
 ///
 /// ```
@@ -57,6 +61,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Clone)]
 pub struct SharedPermits {
     group: Arc<PermitGroup>,
+    /// The process that created them: another must not use the lock.
+    generation: usize,
 }
 
 impl SharedPermits {
@@ -69,7 +75,19 @@ impl SharedPermits {
         if limit == 0 {
             return Err(Error::config("shared permits: the limit must be at least 1, not 0"));
         }
-        Ok(SharedPermits { group: PermitGroup::new(limit) })
+        Ok(SharedPermits { group: PermitGroup::new(limit), generation: process::generation() })
+    }
+
+    /// Returns the counts; zeros in another process than the one that created the permits.
+    fn usage(&self) -> GroupUsage {
+        if self.is_forked() {
+            return GroupUsage { limit: 0, pools: 0, used: 0, wanted: 0 };
+        }
+        self.group.usage()
+    }
+
+    fn is_forked(&self) -> bool {
+        self.generation != process::generation()
     }
 
     /// Returns how many connections the pools may have together.
@@ -78,7 +96,7 @@ impl SharedPermits {
     ///
     /// Does not block.
     pub fn limit(&self) -> u32 {
-        self.group.usage().limit
+        self.usage().limit
     }
 
     /// Changes how many connections the pools may have together.
@@ -94,10 +112,16 @@ impl SharedPermits {
     ///
     /// [`Config`](crate::ErrorKind::Config) for 0, or less than what is reserved by
     /// [`Builder::min_permits`](crate::Builder::min_permits), one for the pools that nothing is
-    /// reserved for, and one for `KILL QUERY`.
+    /// reserved for, and one for `KILL QUERY`. [`Forked`](crate::ErrorKind::Forked) in a child made
+    /// by `fork`.
     pub fn set_limit(&self, limit: u32) -> Result<(), Error> {
         if limit == 0 {
             return Err(Error::config("shared permits: the limit must be at least 1, not 0"));
+        }
+        if self.is_forked() {
+            let text = "shared permits: this process was forked from the one that created them, and \
+                        no pool works here";
+            return Err(Error::new(ErrorKind::Forked, text));
         }
         self.group.set_limit(limit).map_err(|needed| {
             Error::config(format!(
@@ -120,7 +144,7 @@ impl SharedPermits {
     ///
     /// Does not block.
     pub fn used(&self) -> u32 {
-        self.group.usage().used
+        self.usage().used
     }
 
     /// Returns how many more connections the pools need at the moment for callers that wait.
@@ -129,7 +153,7 @@ impl SharedPermits {
     ///
     /// Does not block.
     pub fn wanted(&self) -> u32 {
-        self.group.usage().wanted
+        self.usage().wanted
     }
 
     /// Returns how many pools share the permits: those that exist, and those that were dropped
@@ -139,13 +163,13 @@ impl SharedPermits {
     ///
     /// Does not block.
     pub fn pools(&self) -> usize {
-        self.group.usage().pools
+        self.usage().pools
     }
 }
 
 impl fmt::Debug for SharedPermits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let GroupUsage { limit, pools, used, wanted } = self.group.usage();
+        let GroupUsage { limit, pools, used, wanted } = self.usage();
         f.debug_struct("SharedPermits")
             .field("limit", &limit)
             .field("used", &used)

@@ -22,6 +22,18 @@ pub struct Levels {
     pub waiting: u32,
 }
 
+impl Levels {
+    /// Adds the levels of another pool, but for its maximum size.
+    pub(crate) fn add(&mut self, other: &Levels) {
+        self.open += other.open;
+        self.in_use += other.in_use;
+        self.idle += other.idle;
+        self.pending += other.pending;
+        self.closing += other.closing;
+        self.waiting += other.waiting;
+    }
+}
+
 impl fmt::Display for Levels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

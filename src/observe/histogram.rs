@@ -66,6 +66,12 @@ impl Histogram {
         self.buckets().find(|(_, count)| total > 0 && *count as f64 >= wanted)?.0
     }
 
+    /// Counts everything that the other has counted.
+    pub(crate) fn add(&mut self, other: &Histogram) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
+        self.sum += other.sum;
+    }
+
     /// Counts this many more times that took nothing.
     pub(crate) fn with_zeros(mut self, count: u64) -> Histogram {
         self.counts[0] += count;

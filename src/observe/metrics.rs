@@ -20,17 +20,18 @@
 
 use super::event::{CheckedIn, CheckedOut, Observer, Opened};
 use super::report::reports;
-use super::series::{
-    CREATE_TIME, Kind, METRICS, Metric, POOL_LABEL, USE_TIME, Value, WAIT_TIME, samples,
-};
+use super::samples::{Sample, Text, Value, of_tenant, samples};
+use super::series::{CREATE_TIME, Kind, METRICS, Metric, POOL_LABEL, USE_TIME, WAIT_TIME};
 use ::metrics::{Label, Unit};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Records how long connections take to open, how long check-outs wait, and how long
 /// connections are in use: the three histograms.
 ///
 /// Register it with each pool by [`Builder::observer`](crate::Builder::observer). The label is
-/// the pool's name: give each pool its own.
+/// the pool's name: give each pool its own. The pools of [`Tenants`](crate::Tenants) share one by
+/// [`TimesUnder`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Times;
 
@@ -48,8 +49,51 @@ impl Observer for Times {
     }
 }
 
+/// Records as [`Times`], but under one name for several pools: those of tenants, each of which
+/// would make series of its own.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// use poolwarden::{Pool, SharedPermits, Sqlite, Tenants};
+/// use poolwarden::observe::metrics::TimesUnder;
+///
+/// let times = TimesUnder::new("customers");
+/// let tenants = Tenants::new(&SharedPermits::new(40)?, move |tenant: &String| {
+///     Ok((Pool::builder().name(tenant).observer(times.clone()), Sqlite::memory()))
+/// });
+/// let tenants = tenants.with_name("customers");
+/// # drop(tenants);
+/// # }
+/// # Ok::<(), poolwarden::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TimesUnder {
+    name: Arc<str>,
+}
+
+impl TimesUnder {
+    /// Creates an observer that records under this name.
+    pub fn new(name: impl Into<Arc<str>>) -> TimesUnder {
+        TimesUnder { name: name.into() }
+    }
+}
+
+impl Observer for TimesUnder {
+    fn opened(&self, event: &Opened<'_>) {
+        record(&CREATE_TIME, &self.name, event.took);
+    }
+
+    fn checked_out(&self, event: &CheckedOut<'_>) {
+        record(&WAIT_TIME, &self.name, event.waited);
+    }
+
+    fn checked_in(&self, event: &CheckedIn<'_>) {
+        record(&USE_TIME, &self.name, event.used);
+    }
+}
+
 fn record(metric: &'static Metric, pool: &str, time: Duration) {
-    ::metrics::histogram!(metric.name, labels(metric, pool, None)).record(time.as_secs_f64());
+    ::metrics::histogram!(metric.name, labels(metric, pool, &[])).record(time.as_secs_f64());
 }
 
 /// Sets the levels and totals of all pools of this process: every metric but the histograms.
@@ -59,15 +103,21 @@ fn record(metric: &'static Metric, pool: &str, time: Duration) {
 /// Does not block, unless the recorder does.
 pub fn publish() {
     for report in reports() {
-        for sample in samples(&report) {
-            let (metric, labels) =
-                (sample.metric, labels(sample.metric, &report.name, sample.label));
-            match sample.value {
-                Value::Number(number) => ::metrics::gauge!(metric.name, labels).set(number),
-                Value::Total(total) => ::metrics::counter!(metric.name, labels).absolute(total),
-                Value::Times(_) => {}
-            }
-        }
+        samples(&report).iter().for_each(|sample| set(&report.name, sample));
+        // A recorder keeps the last value of a series that is not set any more.
+        let hidden = report.tenants.iter().flat_map(|tenants| &tenants.hidden);
+        hidden.flat_map(of_tenant).for_each(|sample| set(&report.name, &sample));
+    }
+}
+
+fn set(pool: &str, sample: &Sample) {
+    let (metric, labels) = (sample.metric, labels(sample.metric, pool, &sample.labels));
+    match sample.value {
+        Value::Number(number) => ::metrics::gauge!(metric.name, labels).set(number),
+        Value::Total(total) => ::metrics::counter!(metric.name, labels).absolute(total),
+        // The facade's counters are whole numbers.
+        Value::Sum(time) => ::metrics::counter!(metric.name, labels).absolute(time.as_secs()),
+        Value::Times(_) => {}
     }
 }
 
@@ -83,8 +133,9 @@ pub fn describe() {
     }
 }
 
-fn labels(metric: &'static Metric, pool: &str, value: Option<&'static str>) -> Vec<Label> {
-    let own = metric.label.zip(value).map(|(label, value)| Label::from_static_parts(label, value));
+fn labels(metric: &'static Metric, pool: &str, values: &[Text]) -> Vec<Label> {
+    let own = metric.labels.iter().zip(values);
+    let own = own.map(|(label, value)| Label::new(*label, value.clone().into_owned()));
     let pool = Label::new(POOL_LABEL, pool.to_owned());
     std::iter::once(pool).chain(own).collect()
 }

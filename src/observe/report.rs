@@ -3,6 +3,7 @@
 use super::connection_info::ConnectionInfo;
 use super::history::{PastClose, PastOutage};
 use super::snapshot::Snapshot;
+use super::tenants_report::TenantsReport;
 use crate::sys::process;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
@@ -24,6 +25,8 @@ pub(crate) struct PoolReport {
     pub(crate) outages: Vec<PastOutage>,
     pub(crate) waits: Vec<Duration>,
     pub(crate) limits: LimitsReport,
+    /// If it stands for many pools: those, and the permits that they share.
+    pub(crate) tenants: Option<TenantsReport>,
 }
 
 impl PoolReport {
@@ -66,12 +69,12 @@ struct Registered {
     source: Weak<dyn Reporting>,
 }
 
-/// Adds a pool to the reports of the process, as long as it lives. A name that another one
-/// has gets a number.
+/// Adds a pool to the reports of the process, as long as it lives; one that is in them gets
+/// another name. A name that another one has gets a number.
 pub(crate) fn register<R: Reporting + 'static>(given: &str, source: &Arc<R>) {
-    let source: Weak<R> = Arc::downgrade(source);
+    let source: Weak<dyn Reporting> = Arc::downgrade(source) as Weak<dyn Reporting>;
     let mut pools = POOLS.lock();
-    pools.retain(|pool| pool.source.strong_count() > 0);
+    pools.retain(|pool| pool.source.strong_count() > 0 && !pool.source.ptr_eq(&source));
     let is_free = |name: &str| pools.iter().all(|pool| pool.name != name);
     let numbered = (2..).map(|number| format!("{given} ({number})"));
     let mut names = std::iter::once(given.to_owned()).chain(numbered);
@@ -118,8 +121,19 @@ mod tests {
                 outages: Vec::new(),
                 waits: Vec::new(),
                 limits: LimitsReport::default(),
+                tenants: None,
             })
         }
+    }
+
+    #[test]
+    fn a_pool_that_is_registered_again_has_its_new_name_only() {
+        let pool = Arc::new(Named("renamed"));
+        register("renamed", &pool);
+        register("renamed as well", &pool);
+        let all = reports().into_iter().map(|report| report.name);
+        let names: Vec<_> = all.filter(|name| name.starts_with("renamed")).collect();
+        assert_eq!(names, ["renamed as well"]);
     }
 
     #[test]

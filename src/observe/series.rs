@@ -1,9 +1,4 @@
-//! The metrics of a pool: one table of their names, and the values of one report.
-
-use super::close_reason::CloseReason;
-use super::histogram::Histogram;
-use super::report::PoolReport;
-use std::time::Duration;
+//! The metrics of a pool: one table of their names.
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +29,8 @@ pub(crate) struct Metric {
     pub(crate) kind: Kind,
     /// It is a time in seconds.
     pub(crate) is_time: bool,
-    /// The label beside the pool's name, if it has one.
-    pub(crate) label: Option<&'static str>,
+    /// The labels beside the pool's name.
+    pub(crate) labels: &'static [&'static str],
     pub(crate) help: &'static str,
 }
 
@@ -55,26 +50,16 @@ pub(crate) const POOL_LABEL: &str = "db.client.connection.pool.name";
 /// The label of the levels of connections.
 pub(crate) const STATE_LABEL: &str = "db.client.connection.state";
 
-/// One value of a metric, with the value of its own label.
-pub(crate) struct Sample {
-    pub(crate) metric: &'static Metric,
-    pub(crate) label: Option<&'static str>,
-    pub(crate) value: Value,
-}
-
-pub(crate) enum Value {
-    Number(f64),
-    Total(u64),
-    Times(Histogram),
-}
+/// The label of the series of one tenant.
+pub(crate) const TENANT_LABEL: &str = "tenant";
 
 macro_rules! metrics {
-    ($($id:ident = $name:literal, $kind:ident, $is_time:literal, $label:expr, $help:literal;)+) => {
+    ($($id:ident = $name:literal, $kind:ident, $is_time:literal, $labels:expr, $help:literal;)+) => {
         $(pub(crate) static $id: Metric = Metric {
             name: $name,
             kind: Kind::$kind,
             is_time: $is_time,
-            label: $label,
+            labels: &$labels,
             help: $help,
         };)+
 
@@ -84,129 +69,92 @@ macro_rules! metrics {
 }
 
 metrics! {
-    COUNT = "db.client.connection.count", Level, false, Some(STATE_LABEL),
+    COUNT = "db.client.connection.count", Level, false, [STATE_LABEL],
         "Open connections: idle, or used by a caller.";
-    MAX = "db.client.connection.max", Level, false, None,
+    MAX = "db.client.connection.max", Level, false, [],
         "The number of connections that the pool may have.";
-    PENDING_REQUESTS = "db.client.connection.pending_requests", Level, false, None,
+    PENDING_REQUESTS = "db.client.connection.pending_requests", Level, false, [],
         "Callers that wait for a connection.";
-    TIMEOUTS = "db.client.connection.timeouts", Total, false, None,
+    TIMEOUTS = "db.client.connection.timeouts", Total, false, [],
         "Check-outs that reached their deadline.";
-    WAIT_TIME = "db.client.connection.wait_time", Times, true, None,
+    WAIT_TIME = "db.client.connection.wait_time", Times, true, [],
         "How long check-outs waited for a connection.";
-    USE_TIME = "db.client.connection.use_time", Times, true, None,
+    USE_TIME = "db.client.connection.use_time", Times, true, [],
         "How long connections were in use.";
-    CREATE_TIME = "db.client.connection.create_time", Times, true, None,
+    CREATE_TIME = "db.client.connection.create_time", Times, true, [],
         "How long it took to open connections.";
-    PENDING = "poolwarden.connections.pending", Level, false, None,
+    PENDING = "poolwarden.connections.pending", Level, false, [],
         "Connections that are being opened.";
-    CLOSING = "poolwarden.connections.closing", Level, false, None,
+    CLOSING = "poolwarden.connections.closing", Level, false, [],
         "Connections that the pool closed and the server has not confirmed.";
-    ABANDONED = "poolwarden.connections.abandoned", Level, false, None,
+    ABANDONED = "poolwarden.connections.abandoned", Level, false, [],
         "Connections whose close the server did not confirm in time.";
-    LONGEST_WAIT = "poolwarden.longest_wait", Level, true, None,
+    LONGEST_WAIT = "poolwarden.longest_wait", Level, true, [],
         "How long the caller has waited that has waited longest; 0 if none waits.";
-    OUTAGE = "poolwarden.outage", Level, true, None,
+    OUTAGE = "poolwarden.outage", Level, true, [],
         "How long connecting has failed; 0 if it does not fail.";
-    OPENED = "poolwarden.opened", Total, false, None,
+    OPENED = "poolwarden.opened", Total, false, [],
         "Connections opened.";
-    CLOSED = "poolwarden.closed", Total, false, Some("reason"),
+    CLOSED = "poolwarden.closed", Total, false, ["reason"],
         "Connections closed, by reason.";
-    CHECKOUTS = "poolwarden.checkouts", Total, false, None,
+    CHECKOUTS = "poolwarden.checkouts", Total, false, [],
         "Connections handed out.";
-    CONNECT_ATTEMPTS = "poolwarden.connect_attempts", Total, false, None,
+    CONNECT_ATTEMPTS = "poolwarden.connect_attempts", Total, false, [],
         "Attempts to open a connection.";
-    CONNECT_FAILURES = "poolwarden.connect_failures", Total, false, None,
+    CONNECT_FAILURES = "poolwarden.connect_failures", Total, false, [],
         "Attempts to open a connection that failed.";
-    OUTAGES = "poolwarden.outages", Total, false, None,
+    OUTAGES = "poolwarden.outages", Total, false, [],
         "Outages, each from a failed attempt to connect to the next success.";
-    SLOW_CHECKOUTS = "poolwarden.slow_checkouts", Total, false, None,
+    SLOW_CHECKOUTS = "poolwarden.slow_checkouts", Total, false, [],
         "Check-outs that took longer than slow_checkout.";
-    SLOW_STATEMENTS = "poolwarden.slow_statements", Total, false, None,
+    SLOW_STATEMENTS = "poolwarden.slow_statements", Total, false, [],
         "Statements that took longer than slow_statement.";
-    HELD_TOO_LONG = "poolwarden.held_too_long", Total, false, None,
+    HELD_TOO_LONG = "poolwarden.held_too_long", Total, false, [],
         "Check-outs that were held for longer than held_warning.";
-    PEEKS = "poolwarden.peeks", Total, false, None,
+    PEEKS = "poolwarden.peeks", Total, false, [],
         "Peeks at idle sockets.";
-    PINGS = "poolwarden.pings", Total, false, None,
+    PINGS = "poolwarden.pings", Total, false, [],
         "Pings of idle connections.";
-    KEEPALIVE_PINGS = "poolwarden.keepalive_pings", Total, false, None,
+    KEEPALIVE_PINGS = "poolwarden.keepalive_pings", Total, false, [],
         "Pings by which keepalive_ping kept connections open.";
-    RESETS = "poolwarden.resets", Total, false, None,
+    RESETS = "poolwarden.resets", Total, false, [],
         "Sessions reset at check-in.";
-    ROLLED_BACK = "poolwarden.rolled_back", Total, false, None,
+    ROLLED_BACK = "poolwarden.rolled_back", Total, false, [],
         "Transactions that were left open and rolled back at check-in.";
-    PANICS = "poolwarden.panics", Total, false, None,
+    PANICS = "poolwarden.panics", Total, false, [],
         "Panics of drivers, hooks and log sinks that were caught.";
-    LEFT_BEHIND = "poolwarden.left_behind", Total, false, None,
+    LEFT_BEHIND = "poolwarden.left_behind", Total, false, [],
         "Threads left behind because foreign code held them up.";
-    EVENTS_DROPPED = "poolwarden.events_dropped", Total, false, None,
+    EVENTS_DROPPED = "poolwarden.events_dropped", Total, false, [],
         "Events dropped because an observer or a log sink blocked.";
-    SERVER_MAX = "poolwarden.server.max_connections", Level, false, None,
+    SERVER_MAX = "poolwarden.server.max_connections", Level, false, [],
         "Connections that the server accepts, as last read.";
-    SERVER_COUNT = "poolwarden.server.connections", Level, false, None,
+    SERVER_COUNT = "poolwarden.server.connections", Level, false, [],
         "Connections that all clients of the server had, as last read.";
-}
-
-/// Returns the values of one report.
-pub(crate) fn samples(report: &PoolReport) -> Vec<Sample> {
-    let now = &report.snapshot;
-    let level = |metric, level: u32| sample(metric, None, Value::Number(level.into()));
-    let state = |state, level: u32| sample(&COUNT, Some(state), Value::Number(level.into()));
-    let seconds = |metric, time: Option<Duration>| {
-        sample(metric, None, Value::Number(time.unwrap_or_default().as_secs_f64()))
-    };
-    let mut samples = vec![
-        state("idle", now.levels.idle),
-        state("used", now.levels.in_use),
-        level(&MAX, now.levels.max_size),
-        level(&PENDING_REQUESTS, now.levels.waiting),
-        level(&PENDING, now.levels.pending),
-        level(&CLOSING, now.levels.closing),
-        level(&ABANDONED, now.abandoned),
-        seconds(&LONGEST_WAIT, report.longest_wait),
-        seconds(&OUTAGE, report.down_for()),
-    ];
-    samples.extend(totals(report));
-    let limits = &report.limits;
-    samples.extend(limits.max_connections.map(|most| level(&SERVER_MAX, most)));
-    samples.extend(limits.connections.map(|count| level(&SERVER_COUNT, count)));
-    samples
-}
-
-fn totals(report: &PoolReport) -> impl Iterator<Item = Sample> {
-    let now = &report.snapshot;
-    let times = [(&WAIT_TIME, &now.wait), (&USE_TIME, &now.usage), (&CREATE_TIME, &now.connect)];
-    let times = times.map(|(metric, times)| sample(metric, None, Value::Times(times.clone())));
-    let totals = [
-        (&TIMEOUTS, now.timeouts),
-        (&OPENED, now.opened),
-        (&CHECKOUTS, now.checkouts),
-        (&CONNECT_ATTEMPTS, now.connect_attempts),
-        (&CONNECT_FAILURES, now.connect_failures),
-        (&OUTAGES, now.outages),
-        (&SLOW_CHECKOUTS, now.slow_checkouts),
-        (&SLOW_STATEMENTS, now.slow_statements),
-        (&HELD_TOO_LONG, now.held_too_long),
-        (&PEEKS, now.peeks),
-        (&PINGS, now.pings),
-        (&KEEPALIVE_PINGS, now.keepalive_pings),
-        (&RESETS, now.resets),
-        (&ROLLED_BACK, now.rolled_back),
-        (&PANICS, now.panics),
-        (&LEFT_BEHIND, now.left_behind),
-        (&EVENTS_DROPPED, now.events_dropped),
-    ];
-    let totals = totals.map(|(metric, total)| sample(metric, None, Value::Total(total)));
-    // A series that exists from the beginning can be compared with its past at once.
-    let closed = CloseReason::ALL
-        .iter()
-        .map(|reason| sample(&CLOSED, Some(reason.as_str()), Value::Total(now.closed_by(*reason))));
-    times.into_iter().chain(totals).chain(closed)
-}
-
-fn sample(metric: &'static Metric, label: Option<&'static str>, value: Value) -> Sample {
-    Sample { metric, label, value }
+    TENANTS = "poolwarden.tenants", Level, false, [],
+        "Tenants that have a pool.";
+    PERMITS_MAX = "poolwarden.permits.max", Level, false, [],
+        "Connections that all pools may have that share the permits.";
+    PERMITS_USED = "poolwarden.permits.used", Level, false, [],
+        "Shared permits in use: connections open, being opened and being closed.";
+    PERMITS_WANTED = "poolwarden.permits.wanted", Level, false, [],
+        "Shared permits that pools need for callers that wait.";
+    TENANT_COUNT = "poolwarden.tenant.connections", Level, false, [TENANT_LABEL, STATE_LABEL],
+        "Open connections of a tenant: idle, or used by a caller.";
+    TENANT_PENDING_REQUESTS = "poolwarden.tenant.pending_requests", Level, false, [TENANT_LABEL],
+        "Callers that wait for a connection of a tenant.";
+    TENANT_CHECKOUTS = "poolwarden.tenant.checkouts", Total, false, [TENANT_LABEL],
+        "Connections handed out to a tenant's callers.";
+    TENANT_TIMEOUTS = "poolwarden.tenant.timeouts", Total, false, [TENANT_LABEL],
+        "Check-outs of a tenant's callers that reached their deadline.";
+    TENANT_OPENED = "poolwarden.tenant.opened", Total, false, [TENANT_LABEL],
+        "Connections opened for a tenant.";
+    TENANT_CONNECT_FAILURES = "poolwarden.tenant.connect_failures", Total, false, [TENANT_LABEL],
+        "Attempts to open a connection of a tenant that failed.";
+    TENANT_WAIT_TIME = "poolwarden.tenant.wait_time", Total, true, [TENANT_LABEL],
+        "How long a tenant's check-outs waited, in sum.";
+    TENANT_USE_TIME = "poolwarden.tenant.use_time", Total, true, [TENANT_LABEL],
+        "How long a tenant's connections were in use, in sum.";
 }
 
 #[cfg(test)]
@@ -220,8 +168,9 @@ mod tests {
         let mut listed: Vec<_> = guide.lines().filter(|line| line.starts_with("| `")).collect();
         listed.retain(|line| line.contains("` | `"));
         let row = |metric: &&Metric| {
-            let label = metric.label.map(|label| format!("`{}`", label.replace('.', "_")));
-            let (prometheus, label) = (metric.prometheus_name(), label.unwrap_or_default());
+            let labels = metric.labels.iter().map(|label| format!("`{}`", label.replace('.', "_")));
+            let label = labels.collect::<Vec<_>>().join(", ");
+            let prometheus = metric.prometheus_name();
             format!(
                 "| `{prometheus}` | `{}` | {} | {label} | {} |",
                 metric.name,

@@ -107,6 +107,40 @@ impl Snapshot {
         }
     }
 
+    /// Returns the snapshot of a pool that has done nothing.
+    pub(crate) fn empty(name: &str) -> Snapshot {
+        Snapshot::new(name, Levels::default(), 0, &Counters::new(), Uses::default())
+    }
+
+    /// Adds the levels and totals of another pool, but for its maximum size.
+    pub(crate) fn add(&mut self, other: &Snapshot) {
+        self.levels.add(&other.levels);
+        self.abandoned += other.abandoned;
+        let weakest = [self.encryption, other.encryption].into_iter().flatten();
+        self.encryption = weakest.min_by_key(|level| *level as usize);
+        self.opened += other.opened;
+        self.connect_attempts += other.connect_attempts;
+        self.connect_failures += other.connect_failures;
+        self.checkouts += other.checkouts;
+        self.timeouts += other.timeouts;
+        self.peeks += other.peeks;
+        self.pings += other.pings;
+        self.keepalive_pings += other.keepalive_pings;
+        self.resets += other.resets;
+        self.rolled_back += other.rolled_back;
+        self.panics += other.panics;
+        self.left_behind += other.left_behind;
+        self.events_dropped += other.events_dropped;
+        self.slow_checkouts += other.slow_checkouts;
+        self.slow_statements += other.slow_statements;
+        self.held_too_long += other.held_too_long;
+        self.outages += other.outages;
+        self.wait.add(&other.wait);
+        self.usage.add(&other.usage);
+        self.connect.add(&other.connect);
+        self.closed.iter_mut().zip(other.closed).for_each(|(sum, more)| *sum += more);
+    }
+
     /// Returns how many connections were closed, for all reasons.
     pub fn closed(&self) -> u64 {
         self.closed.iter().sum()

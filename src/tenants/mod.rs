@@ -2,6 +2,7 @@
 //! behind drop-in connections.
 
 pub mod dropin;
+mod tenant_pools;
 #[expect(clippy::module_inception, reason = "one noun per file; mod.rs only declares")]
 mod tenants;
 

@@ -1,12 +1,14 @@
 //! One pool for each tenant, created at its first use and removed when it is not used.
 
+use super::tenant_pools::TenantPools;
 use crate::connection::SharedPermits;
 use crate::driver::Driver;
-use crate::error::{BoxError, Error, ErrorKind, Levels};
-use crate::observe::Snapshot;
+use crate::error::{BoxError, Error, ErrorKind};
+use crate::observe::{self, PoolReport, Reporting, Snapshot};
 use crate::pool::{Builder, Pool, PooledConnection};
-use crate::sys::clock;
 use crate::sys::housekeeper::{self, Maintain};
+use crate::sys::one_line::one_line;
+use crate::sys::{clock, process};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
@@ -17,6 +19,16 @@ use std::time::{Duration, Instant};
 /// How long a tenant's pool stays without use, unless
 /// [`with_idle_timeout`](Tenants::with_idle_timeout) says otherwise.
 const DEFAULT_IDLE: Duration = Duration::from_secs(10 * 60);
+
+/// The name of tenants, unless [`with_name`](Tenants::with_name) says otherwise.
+const DEFAULT_NAME: &str = "tenants";
+
+/// How many tenants have a series of their own, unless [`with_series`](Tenants::with_series)
+/// says otherwise.
+const DEFAULT_SERIES: usize = 20;
+
+/// The time between two looks whether a pool that was removed has ended.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
 /// The shortest and the longest time between two looks for pools without use.
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(60));
@@ -30,9 +42,15 @@ const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(10), Duration::f
 /// over the permit of the connection that has been idle longest.
 ///
 /// Cheap to clone; all clones are the same tenants. When the last clone is dropped, the pools
-/// are closed as soon as nobody else has a handle of them. Tenants' pools are not among those
-/// that [`observe`](crate::observe) reports for the whole process, so that thousands of them
-/// make no series each: use [`levels`](Tenants::levels) and [`snapshots`](Tenants::snapshots).
+/// are closed as soon as nobody else has a handle of them.
+///
+/// What [`observe`] reports for the whole process has the tenants as one pool, by
+/// the name of [`with_name`](Tenants::with_name), and of each the busiest tenants: see
+/// [`with_series`](Tenants::with_series). [`snapshot`](Tenants::snapshot) is their sum,
+/// [`snapshots`](Tenants::snapshots) has each.
+///
+/// In a child made by `fork` nothing is created, reported or closed; see
+/// [`Pool`](crate::Pool#fork).
 ///
 /// # Examples
 ///
@@ -64,12 +82,16 @@ type Make<K, D> = dyn Fn(&K) -> Result<(Builder<D>, D), BoxError> + Send + Sync;
 
 struct Inner<K, D: Driver> {
     permits: SharedPermits,
+    /// The process that created it: another must not use the locks.
+    generation: usize,
+    pools: TenantPools<D>,
     make: Box<Make<K, D>>,
     /// Law: nothing is built, closed or dropped under this lock, but for keys and handles.
     state: Mutex<State<K, D>>,
 }
 
 struct State<K, D: Driver> {
+    name: String,
     tenants: HashMap<K, Tenant<D>>,
     idle_timeout: Duration,
     is_closed: bool,
@@ -101,18 +123,63 @@ where
         permits: &SharedPermits,
         make: impl Fn(&K) -> Result<(Builder<D>, D), BoxError> + Send + Sync + 'static,
     ) -> Tenants<K, D> {
-        let state = State { tenants: HashMap::new(), idle_timeout: DEFAULT_IDLE, is_closed: false };
-        let (permits, make) = (permits.clone(), Box::new(make));
-        Tenants { inner: Arc::new(Inner { permits, make, state: Mutex::new(state) }) }
+        let state = State {
+            name: DEFAULT_NAME.to_owned(),
+            tenants: HashMap::new(),
+            idle_timeout: DEFAULT_IDLE,
+            is_closed: false,
+        };
+        let inner = Arc::new(Inner {
+            permits: permits.clone(),
+            generation: process::generation(),
+            pools: TenantPools::new(DEFAULT_SERIES),
+            make: Box::new(make),
+            state: Mutex::new(state),
+        });
+        observe::register(DEFAULT_NAME, &inner);
+        Tenants { inner }
+    }
+
+    /// Sets the name of the tenants in metrics and on the status page: that of a pool that stands
+    /// for all of theirs.
+    ///
+    /// Default: `tenants`, with a number behind it if it is taken. Call it before the first use,
+    /// so that no series has another name.
+    #[must_use]
+    pub fn with_name(self, name: impl Into<String>) -> Tenants<K, D> {
+        let name = one_line(&name.into()).into_owned();
+        if !self.inner.is_forked() {
+            self.inner.state.lock().name.clone_from(&name);
+            observe::register(&name, &self.inner);
+        }
+        self
+    }
+
+    /// Sets how many tenants have a series of their own in metrics and a row of their own on the
+    /// status page: the busiest ones of the last minutes. All others are one series, `other`.
+    ///
+    /// Default 20; 0 for none. The label is the name of the tenant's pool, shortened to 64
+    /// characters: tenants whose pools have one name share a series. What a tenant does is counted
+    /// in the series that it has at that moment, so no counter ever falls, and the sum of all
+    /// series is what all tenants did. See the guide's page
+    /// [`tenants`](crate::guide::tenants).
+    #[must_use]
+    pub fn with_series(self, most: usize) -> Tenants<K, D> {
+        if !self.inner.is_forked() {
+            self.inner.pools.set_most_series(most);
+        }
+        self
     }
 
     /// Sets after how long without use a tenant's pool is removed.
     ///
-    /// 1 ms or more; default 10 minutes. Its connections are closed then, and its counters are
-    /// lost. A pool with a connection in use, or with a caller that waits, stays.
+    /// 1 ms or more; default 10 minutes. Its connections are closed then; what it did stays in the
+    /// sum and in its series. A pool with a connection in use, or with a caller that waits, stays.
     #[must_use]
     pub fn with_idle_timeout(self, timeout: Duration) -> Tenants<K, D> {
-        self.inner.state.lock().idle_timeout = timeout.max(Duration::from_millis(1));
+        if !self.inner.is_forked() {
+            self.inner.state.lock().idle_timeout = timeout.max(Duration::from_millis(1));
+        }
         self
     }
 
@@ -154,6 +221,8 @@ where
     /// - [`Config`](crate::ErrorKind::Config): that function returned another error, or the
     ///   options contradict each other.
     /// - [`Closed`](crate::ErrorKind::Closed): the tenants were closed.
+    /// - [`Forked`](crate::ErrorKind::Forked): this process was forked from the one that created
+    ///   the tenants.
     ///
     /// # Panics
     ///
@@ -163,6 +232,9 @@ where
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
         K: std::borrow::Borrow<Q>,
     {
+        if self.inner.is_forked() {
+            return Err(forked());
+        }
         {
             let mut state = self.inner.state.lock();
             if state.is_closed {
@@ -195,6 +267,9 @@ where
                 }
             }
         };
+        if surplus.is_none() {
+            self.inner.pools.enter(&pool);
+        }
         drop(surplus);
         housekeeper::call_by(&self.inner, self.inner.next_look(Instant::now()));
         Ok(pool)
@@ -202,7 +277,7 @@ where
 
     /// Returns how many tenants have a pool at the moment.
     pub fn len(&self) -> usize {
-        self.inner.state.lock().tenants.len()
+        self.inner.len()
     }
 
     /// Returns `true` if no tenant has a pool at the moment.
@@ -225,24 +300,18 @@ where
         pools.into_iter().map(|(key, pool)| (key, pool.snapshot())).collect()
     }
 
-    /// Returns the sum of the levels of all tenants; the maximum is the limit of the permits.
+    /// Returns the sum of all tenants: their levels, and what they did since the start, those
+    /// whose pools were removed as well. The maximum size is the limit of the permits.
     ///
     /// # Blocking
     ///
     /// Does not block.
-    pub fn levels(&self) -> Levels {
-        let max_size = self.inner.permits.limit();
-        let zero = Levels { max_size, ..Levels::default() };
-        let levels = self.inner.pools().into_iter().map(|(_, pool)| pool.snapshot().levels);
-        levels.fold(zero, |sum, one| Levels {
-            max_size,
-            open: sum.open + one.open,
-            in_use: sum.in_use + one.in_use,
-            idle: sum.idle + one.idle,
-            pending: sum.pending + one.pending,
-            closing: sum.closing + one.closing,
-            waiting: sum.waiting + one.waiting,
-        })
+    pub fn snapshot(&self) -> Snapshot {
+        if self.inner.is_forked() {
+            return Snapshot::empty(DEFAULT_NAME);
+        }
+        let name = self.inner.state.lock().name.clone();
+        self.inner.pools.snapshot(&name, &self.inner.permits)
     }
 
     /// Removes a tenant's pool, if it has one: to use new credentials, or because the tenant is
@@ -256,8 +325,14 @@ where
         Q: Hash + Eq + ?Sized,
         K: std::borrow::Borrow<Q>,
     {
+        if self.inner.is_forked() {
+            return;
+        }
         let removed = self.inner.state.lock().tenants.remove(key);
-        drop(removed);
+        if removed.is_some() {
+            drop(removed);
+            housekeeper::call_by(&self.inner, Instant::now() + SETTLE_EVERY);
+        }
     }
 
     /// Closes the pools of all tenants and waits until they are empty; every check-out fails
@@ -267,6 +342,9 @@ where
     ///
     /// As [`Pool::close`], for at most `timeout` in all.
     pub fn close(&self, timeout: Duration) {
+        if self.inner.is_forked() {
+            return;
+        }
         let until = clock::after(Instant::now(), timeout);
         self.inner.state.lock().is_closed = true;
         let pools = self.inner.pools();
@@ -277,20 +355,35 @@ where
             pool.close(clock::left(until, Instant::now()));
         }
         let removed = std::mem::take(&mut self.inner.state.lock().tenants);
-        drop(removed);
+        drop((removed, pools));
+        housekeeper::call_by(&self.inner, Instant::now() + SETTLE_EVERY);
     }
 }
 
 impl<K, D: Driver> fmt::Debug for Tenants<K, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tenants = self.inner.state.lock().tenants.len();
-        let permits = &self.inner.permits;
+        let (tenants, permits) = (self.inner.len(), &self.inner.permits);
         f.debug_struct("Tenants").field("tenants", &tenants).field("permits", permits).finish()
+    }
+}
+
+impl<K, D: Driver> Inner<K, D> {
+    /// Returns `true` in another process than the one that created it: locks may be locked there
+    /// for ever.
+    fn is_forked(&self) -> bool {
+        self.generation != process::generation()
+    }
+
+    fn len(&self) -> usize {
+        if self.is_forked() { 0 } else { self.state.lock().tenants.len() }
     }
 }
 
 impl<K: Hash + Eq + Clone, D: Driver> Inner<K, D> {
     fn pools(&self) -> Vec<(K, Pool<D>)> {
+        if self.is_forked() {
+            return Vec::new();
+        }
         let state = self.state.lock();
         state.tenants.iter().map(|(key, tenant)| (key.clone(), tenant.pool.clone())).collect()
     }
@@ -333,11 +426,27 @@ where
 {
     fn maintain(self: Arc<Self>, now: Instant) -> Option<Instant> {
         self.remove_unused(now);
-        let is_empty = self.state.lock().tenants.is_empty();
-        (!is_empty).then(|| self.next_look(now))
+        let (left, tenants) = (self.pools.settle(), self.len());
+        if left > tenants {
+            return Some(self.next_look(now).min(now + SETTLE_EVERY));
+        }
+        (tenants > 0).then(|| self.next_look(now))
     }
 
     fn count_left_behind(&self) {}
+}
+
+impl<K: Send, D: Driver> Reporting for Inner<K, D> {
+    fn report(&self) -> Option<PoolReport> {
+        if self.is_forked() {
+            return None;
+        }
+        let (name, tenants) = {
+            let state = self.state.lock();
+            (state.name.clone(), state.tenants.len())
+        };
+        Some(self.pools.report(&name, tenants, &self.permits, Instant::now()))
+    }
 }
 
 /// Returns the error of a tenant whose pool could not be made.
@@ -346,6 +455,12 @@ fn not_made(cause: BoxError) -> Error {
         Ok(error) => *error,
         Err(cause) => Error::config(format!("the driver of a tenant could not be made: {cause}")),
     }
+}
+
+fn forked() -> Error {
+    let text = "tenants: this process was forked from the one that created them, and no pool works \
+                here: use them in the parent process, or start a program by exec";
+    Error::new(ErrorKind::Forked, text)
 }
 
 fn closed() -> Error {

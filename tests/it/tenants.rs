@@ -40,8 +40,8 @@ fn each_key_has_one_pool_made_at_its_first_use() {
     names.sort();
     let expected = [("a", 2), ("b", 1)];
     assert_eq!(names, expected.map(|(key, uses)| (key.to_owned(), key.to_owned(), uses)));
-    until!(tenants.levels().open == 2 && tenants.levels().idle == 2);
-    assert_eq!(tenants.levels().max_size, 4);
+    until!(tenants.snapshot().levels.open == 2 && tenants.snapshot().levels.idle == 2);
+    assert_eq!(tenants.snapshot().levels.max_size, 4);
 }
 
 #[test]

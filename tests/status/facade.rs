@@ -4,7 +4,7 @@ use metrics::{
     Counter, CounterFn, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
-use poolwarden::{Pool, Sqlite};
+use poolwarden::{Pool, SharedPermits, Sqlite, Tenants};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -113,4 +113,56 @@ fn the_facade_gets_the_metrics_under_opentelemetrys_names() {
     assert_eq!(all[&of("db.client.connection.use_time")].len(), 3);
     assert!(all.contains_key("db.client.connection.wait_time in Some(Seconds)"));
     assert!(all.contains_key("poolwarden.opened in Some(Count)"));
+}
+
+#[test]
+fn the_facade_gets_the_busiest_tenants_and_levels_of_zero_for_those_that_lost_their_series() {
+    let kept = Recorded::default();
+    let permits = SharedPermits::new(4).expect("one or more");
+    let tenants = Tenants::new(&permits, |tenant: &String| {
+        Ok((Pool::builder().name(tenant), Sqlite::memory()))
+    });
+    let tenants = tenants.with_name("tenants of the facade").with_series(1);
+    let facade = kept.clone();
+    metrics::with_local_recorder(&facade, || {
+        let _held = tenants.get("first").expect("a connection");
+        drop(tenants.get("second").expect("a connection"));
+        poolwarden::observe::metrics::publish();
+        // Its connection outlives its place among the tenants.
+        tenants.remove("first");
+        let tenants = tenants.clone().with_series(0);
+        poolwarden::observe::metrics::publish();
+        drop(tenants);
+    });
+    let all = kept.0.lock().expect("no panic").clone();
+    let of = |name: &str, tenant: &str| {
+        let pool = "db.client.connection.pool.name=tenants of the facade";
+        all[&format!("{name} {pool} tenant={tenant}")].clone()
+    };
+    assert_eq!(of("poolwarden.tenant.checkouts", "first"), [1.0, 1.0]);
+    assert_eq!(of("poolwarden.tenant.checkouts", "other"), [1.0, 1.0]);
+    let pool = "db.client.connection.pool.name=tenants of the facade";
+    let used = |tenant: &str| {
+        let labels = format!("tenant={tenant} db.client.connection.state=used");
+        all[&format!("poolwarden.tenant.connections {pool} {labels}")].clone()
+    };
+    assert_eq!((used("first"), used("other")), (vec![1.0, 0.0], vec![0.0, 1.0]));
+    assert_eq!(all[&format!("poolwarden.permits.max {pool}")], [4.0, 4.0]);
+}
+
+#[test]
+fn the_times_of_several_pools_are_recorded_under_one_name() {
+    let kept = Recorded::default();
+    let times = poolwarden::observe::metrics::TimesUnder::new("together");
+    metrics::with_local_recorder(&kept, || {
+        for name in ["one of several", "another of several"] {
+            let builder = Pool::builder().name(name).observer(times.clone());
+            let pool = builder.build(Sqlite::memory()).expect("a database in memory");
+            drop(pool.get().expect("a connection"));
+        }
+    });
+    let all = kept.0.lock().expect("no panic").clone();
+    let label = "db.client.connection.pool.name";
+    assert_eq!(all[&format!("db.client.connection.wait_time {label}=together")].len(), 4);
+    assert!(all.keys().all(|key| !key.contains("several")), "{:?}", all.keys());
 }

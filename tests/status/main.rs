@@ -9,6 +9,7 @@ mod facade;
 mod files;
 mod health;
 mod page;
+mod tenants;
 mod text;
 #[cfg(feature = "tracing")]
 mod tracing_events;

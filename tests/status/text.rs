@@ -1,5 +1,6 @@
 //! The metrics in Prometheus' format, and JSON.
 
+use crate::tenants::tenants;
 use poolwarden::observe::status;
 use poolwarden::{Pool, Sqlite};
 use std::collections::BTreeSet;
@@ -72,6 +73,8 @@ fn the_pool_of_a_bare_r2d2_pool_is_reported_as_well() {
 #[test]
 fn promtool_accepts_the_text() {
     let _pools = (sqlite(HOSTILE), sqlite("plain"));
+    let tenants = tenants("of the checker", 2);
+    drop(tenants.get(HOSTILE).expect("a connection"));
     let Some(mut promtool) = promtool() else { return };
     let mut child = promtool
         .args(["check", "metrics"])

@@ -5,6 +5,7 @@ use crate::observe::connection_info::{ConnectionInfo, ConnectionStatus, HolderTh
 use crate::observe::histogram::Histogram;
 use crate::observe::history::{PastClose, PastOutage};
 use crate::observe::report::{LimitsReport, PoolReport};
+use crate::observe::tenants_report::{TenantReport, TenantsReport};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -49,6 +50,42 @@ fn pool(report: &PoolReport) -> String {
         ("outages", array(report.outages.iter().map(outage))),
         ("waits", array(report.waits.iter().copied().map(seconds))),
         ("server_limits", limits(&report.limits)),
+        ("tenants", optional(report.tenants.as_ref().map(tenants))),
+    ])
+}
+
+fn tenants(report: &TenantsReport) -> String {
+    let permits = &report.permits;
+    object(&[
+        ("count", report.count.to_string()),
+        ("permits", permits.limit.to_string()),
+        ("permits_used", permits.used.to_string()),
+        ("permits_wanted", permits.wanted.to_string()),
+        ("busiest", array(report.busiest.iter().map(tenant))),
+        ("other", tenant(&report.other)),
+    ])
+}
+
+fn tenant(tenant: &TenantReport) -> String {
+    let (now, totals) = (&tenant.now, &tenant.totals);
+    object(&[
+        ("tenant", string(&tenant.label)),
+        ("open", now.levels.open.to_string()),
+        ("idle", now.levels.idle.to_string()),
+        ("in_use", now.levels.in_use.to_string()),
+        ("pending", now.levels.pending.to_string()),
+        ("waiting", now.levels.waiting.to_string()),
+        ("suspended", now.is_suspended.to_string()),
+        ("longest_wait", optional(now.longest_wait.map(seconds))),
+        ("longest_use", optional(now.longest_use.map(seconds))),
+        ("down_for", optional(now.outage.as_ref().map(|(time, _)| seconds(*time)))),
+        ("error", optional(now.outage.as_ref().map(|(_, error)| string(error)))),
+        ("checkouts", totals.checkouts.to_string()),
+        ("timeouts", totals.timeouts.to_string()),
+        ("opened", totals.opened.to_string()),
+        ("connect_failures", totals.connect_failures.to_string()),
+        ("wait_time", seconds(totals.waited)),
+        ("use_time", seconds(totals.used)),
     ])
 }
 

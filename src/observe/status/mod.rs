@@ -24,6 +24,7 @@ mod json;
 mod page;
 mod prometheus;
 mod render;
+mod tenants_html;
 
 pub use render::{
     CONTENT_TYPE_HTML, CONTENT_TYPE_JSON, CONTENT_TYPE_PROMETHEUS, html, json, prometheus,

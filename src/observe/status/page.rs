@@ -4,6 +4,7 @@ use super::clock_text::utc;
 use super::connections_html;
 use super::escape::escape;
 use super::graphics;
+use super::tenants_html;
 use crate::observe::health::waiting_text;
 use crate::observe::histogram::Histogram;
 use crate::observe::report::PoolReport;
@@ -45,6 +46,9 @@ fn pool(out: &mut String, report: &PoolReport) {
     levels(out, report);
     graphics::meter(out, &report.snapshot);
     times(out, report);
+    if let Some(tenants) = &report.tenants {
+        tenants_html::tenants(out, tenants);
+    }
     connections_html::connections(out, &report.connections);
     closes(out, report);
     outages(out, report);

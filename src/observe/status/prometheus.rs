@@ -2,7 +2,8 @@
 
 use crate::observe::histogram::Histogram;
 use crate::observe::report::PoolReport;
-use crate::observe::series::{METRICS, Metric, POOL_LABEL, Sample, Value, samples};
+use crate::observe::samples::{Sample, Value, samples};
+use crate::observe::series::{METRICS, Metric, POOL_LABEL};
 use std::fmt::Write as _;
 
 /// Returns the text of these reports. Every name appears once, with all its series.
@@ -36,12 +37,13 @@ fn heading(out: &mut String, metric: &Metric) {
 fn write(out: &mut String, pool: &str, sample: &Sample) {
     let name = sample.metric.prometheus_name();
     let mut labels = format!("{}=\"{}\"", underscored(POOL_LABEL), escaped(pool));
-    if let (Some(label), Some(value)) = (sample.metric.label, sample.label) {
+    for (label, value) in sample.metric.labels.iter().zip(&sample.labels) {
         let _ = write!(labels, ",{}=\"{}\"", underscored(label), escaped(value));
     }
     let _ = match &sample.value {
         Value::Number(number) => writeln!(out, "{name}{{{labels}}} {number}"),
         Value::Total(total) => writeln!(out, "{name}{{{labels}}} {total}"),
+        Value::Sum(time) => writeln!(out, "{name}{{{labels}}} {}", time.as_secs_f64()),
         Value::Times(times) => write_times(out, &name, &labels, times),
     };
 }
