@@ -96,7 +96,7 @@ impl Permits {
 
     /// Waits until `deadline` for the permit that is reserved for control connections, or,
     /// if none is reserved, until `any` for any permit. Returns `None` immediately if the
-    /// limit allows no control connection.
+    /// limit, or that of the group, allows no control connection.
     pub(crate) fn take_control_until(
         self: &Arc<Self>,
         deadline: Instant,
@@ -110,11 +110,12 @@ impl Permits {
             } else {
                 (counts.has_room(), any)
             };
-            if limit > 1 && free && self.member().is_none_or(Member::take_control) {
+            let is_allowed = limit > 1 && self.member().is_none_or(Member::allows_control);
+            if is_allowed && free && self.member().is_none_or(Member::take_control) {
                 return Some(self.grant_control(&mut counts, is_reserved));
             }
             let now = Instant::now();
-            if limit <= 1 || now >= deadline {
+            if !is_allowed || now >= deadline {
                 return None;
             }
             let asks = self.member().map_or(deadline, |_| deadline.min(now + ASK_EVERY));
@@ -347,6 +348,7 @@ impl Drop for Abandoned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::permit_group::{PermitGroup, Share};
     use std::time::Duration;
 
     #[test]
@@ -423,6 +425,19 @@ mod tests {
         assert!(control(&permits).is_none());
         drop((one, two));
         assert_eq!(permits.usage(), PermitUsage { limit: 2, used: 0, abandoned: 0 });
+    }
+
+    #[test]
+    fn a_group_of_one_permit_allows_no_control_connection_and_nobody_waits_for_one() {
+        let permits = Permits::new(3);
+        let group = PermitGroup::new(1);
+        permits.share(group.join(Share { min: 0, weight: 1 }).expect("the first"));
+        permits.reserve();
+        let start = Instant::now();
+        let deadline = start + Duration::from_secs(120);
+        assert!(permits.take_control_until(deadline, deadline).is_none());
+        assert!(start.elapsed() < Duration::from_secs(60), "it waited for none");
+        assert!(permits.try_take().is_some(), "the one permit is for work");
     }
 
     #[test]

@@ -148,6 +148,51 @@ fn mariadb_slots_go_round_while_others_wait() {
     slots_go_round(&variant, &mariadb_fleet(&database, 2));
 }
 
+/// The same in bare r2d2 pools, which ask at check-in and whose next check-out opens again.
+fn slots_go_round_in_bare_pools<F: Variant>(variant: &F, fleet: &Fleet<'_>) {
+    let bare = |min_idle| {
+        let manager = Pool::builder().fleet_cap(fleet.cap.clone()).manager(variant.driver());
+        let builder = r2d2::Pool::builder().max_size(2).min_idle(min_idle);
+        let builder = builder.connection_timeout(LONG);
+        builder.build_unchecked(manager.expect("the options agree"))
+    };
+    let busy = bare(Some(2));
+    assert!(eventually(LONG, || busy.state().idle_connections == 2), "{:?}", busy.state());
+    assert_eq!((fleet.slots)(), 2);
+    let hungry = bare(Some(0));
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !is_over.load(SeqCst) {
+                    let mut connection = busy.get().expect("a slot comes back");
+                    F::ask(&mut connection).expect("it answers");
+                }
+            });
+        }
+        let got = hungry.get();
+        is_over.store(true, SeqCst);
+        F::ask(&mut got.expect("a slot goes round")).expect("it answers");
+    });
+    assert!((fleet.slots)() <= 2);
+}
+
+#[test]
+fn postgres_slots_go_round_in_bare_r2d2_pools() {
+    let Some((variant, database)) = shared_pg() else { return };
+    slots_go_round_in_bare_pools(&variant, &postgres_fleet(&database, 2));
+    let unix = Pg::new(database.unix_url());
+    slots_go_round_in_bare_pools(&unix, &postgres_fleet(&database, 2));
+}
+
+#[test]
+fn mariadb_slots_go_round_in_bare_r2d2_pools() {
+    let Some((variant, database)) = shared_my() else { return };
+    slots_go_round_in_bare_pools(&variant, &mariadb_fleet(&database, 2));
+    let unix = My::new(database.unix_url());
+    slots_go_round_in_bare_pools(&unix, &mariadb_fleet(&database, 2));
+}
+
 /// Nobody waits: a connection keeps its slot for longer than a turn.
 #[test]
 fn a_slot_that_nobody_wants_is_kept() {

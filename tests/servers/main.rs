@@ -54,6 +54,7 @@ mod rows;
 mod saturation;
 mod secrets;
 mod session_defaults;
+mod shared_permits;
 mod shortage;
 mod shortage_calls;
 mod slow_reports;

@@ -13,7 +13,7 @@ const THREADS: usize = 16;
 /// How many connections each thread checks out.
 const TURNS: usize = 40;
 /// How many databases there are, each with a role of its own.
-const DATABASES: usize = 10;
+const DATABASES: usize = 50;
 /// The client that counts must leave time to the others.
 const BETWEEN_COUNTS: Duration = Duration::from_millis(20);
 /// Longer than any wait takes on a loaded computer.

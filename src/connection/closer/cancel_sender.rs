@@ -32,8 +32,8 @@ struct NoPermit;
 impl fmt::Display for NoPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "no permit was free for the cancel request's own connection; with statement_timeout \
-             and a max_size above 1 one is reserved for it",
+            "no permit was free for the cancel request's own connection; with statement_timeout, \
+             and a max_size and shared permits above 1, one is reserved for it",
         )
     }
 }

@@ -189,6 +189,11 @@ impl Member {
         self.group.change(Shares::reserve_control);
     }
 
+    /// Returns `true` if the group has permits for control connections beside those for work.
+    pub(crate) fn allows_control(&self) -> bool {
+        self.group.state.lock().shares.limit() > 1
+    }
+
     pub(crate) fn take_control(&self) -> bool {
         self.group.change(Shares::take_control)
     }
