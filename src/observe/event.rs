@@ -37,6 +37,25 @@ pub struct Closed<'a> {
     pub idle: Duration,
 }
 
+/// The event that several connections were lost at the same time, for the same reason.
+///
+/// The server was restarted, or its sessions were terminated. The pool found the idle ones
+/// together; each of them is reported by [`closed`](Observer::closed) as well.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LostTogether<'a> {
+    /// The pool's name.
+    pub pool: &'a str,
+    /// How many were lost; two or more.
+    pub lost: usize,
+    /// How many were open before, these included.
+    pub open: usize,
+    /// Why they were closed.
+    pub reason: CloseReason,
+    /// The server's final message, if it sent one.
+    pub message: Option<&'a ServerMessage>,
+}
+
 /// The event that a connection was checked out.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -134,6 +153,12 @@ pub struct LimitChanged<'a> {
 /// }
 /// ```
 pub trait Observer: Send + Sync + 'static {
+    /// Called once for connections that were lost together, before
+    /// [`closed`](Observer::closed) is called for each.
+    fn lost_together(&self, event: &LostTogether<'_>) {
+        let _ = event;
+    }
+
     /// Called after a connection was opened.
     fn opened(&self, event: &Opened<'_>) {
         let _ = event;

@@ -5,7 +5,8 @@ use super::close_reason::CloseReason;
 use super::connection_info::ConnectionInfo;
 use super::counters::Counters;
 use super::event::{
-    CheckedIn, CheckedOut, Closed, LimitChanged, Observer, Opened, OutageEnded, SlowStatement,
+    CheckedIn, CheckedOut, Closed, LimitChanged, LostTogether, Observer, Opened, OutageEnded,
+    SlowStatement,
 };
 use super::history::{History, PastClose, PastOutage};
 use super::log_lines;
@@ -138,7 +139,7 @@ impl EventLog {
         });
     }
 
-    /// Logs that several connections, `lost` of `open`, were lost together for the same
+    /// Reports that several connections, `lost` of `open`, were lost together for the same
     /// reason; each is reported by `closed` afterwards.
     pub(crate) fn lost_together(
         &self,
@@ -148,10 +149,13 @@ impl EventLog {
         now: Instant,
     ) {
         let code = message.map(|message| message.code.to_string()).unwrap_or_default();
-        let kind = EventKind::Closed(reason, code);
-        let Some(suppressed) = self.throttle.announce(kind, lost as u64, now) else { return };
-        self.report_line(totals, || {
-            log_lines::lost_together(&self.pool, (lost, open), (reason, message), suppressed);
+        let admitted = self.throttle.announce(EventKind::Closed(reason, code), lost as u64, now);
+        let event = LostTogether { pool: &self.pool, lost, open, reason, message };
+        self.report(totals, || {
+            if let Some(suppressed) = admitted {
+                self.catching(totals, || log_lines::lost_together(&event, suppressed));
+            }
+            self.notify(totals, |observer| observer.lost_together(&event));
         });
     }
 

@@ -1,11 +1,9 @@
 //! The texts and fields of log lines.
 
-use super::close_reason::CloseReason;
 use super::connection_info::ConnectionInfo;
 use super::emit::emit;
-use super::event::{CheckedOut, Closed, LimitChanged, OutageEnded, SlowStatement};
+use super::event::{CheckedOut, Closed, LimitChanged, LostTogether, OutageEnded, SlowStatement};
 use super::log_throttle::{EndedBurst, EventKind};
-use super::server_message::ServerMessage;
 use crate::error::ConnectError;
 use crate::sys::counted::counted;
 use crate::sys::human_duration::HumanDuration;
@@ -64,12 +62,8 @@ pub(super) fn lost(event: &Closed<'_>, suppressed: u64) {
 }
 
 /// Several connections, `lost` of `open`, were lost together.
-pub(super) fn lost_together(
-    pool: &str,
-    (lost, open): (usize, usize),
-    (reason, message): (CloseReason, Option<&ServerMessage>),
-    suppressed: u64,
-) {
+pub(super) fn lost_together(event: &LostTogether<'_>, suppressed: u64) {
+    let LostTogether { pool, lost, open, reason, message } = event;
     let code = message.map_or("", |message| &*message.code);
     let text = message.map(|message| format!(": {message}")).unwrap_or_default();
     let more = suppressed_note(suppressed);

@@ -39,7 +39,9 @@ pub use connection_info::{ConnectionInfo, ConnectionStatus, HolderThread};
 pub(crate) use counters::{Counters, Uses};
 pub use encryption::{Encryption, Protection};
 pub(crate) use event::Observer;
-pub use event::{CheckedIn, CheckedOut, Closed, LimitChanged, Opened, OutageEnded, SlowStatement};
+pub use event::{
+    CheckedIn, CheckedOut, Closed, LimitChanged, LostTogether, Opened, OutageEnded, SlowStatement,
+};
 pub(crate) use event_log::EventLog;
 #[cfg(feature = "postgres")]
 pub(crate) use event_log::warn;

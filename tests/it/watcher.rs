@@ -3,20 +3,35 @@
 use crate::common::books::books;
 use crate::common::fake::{At, Fake, ServerClose, Transport};
 use crate::common::{idle, pool, until};
-use poolwarden::{CloseReason, Pool, PooledConnection, Validation};
+use poolwarden::observe::LostTogether;
+use poolwarden::{CloseReason, Observer, Pool, PooledConnection, Validation};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use support::logs;
 
 const SOCKETS: [Transport; 2] = [Transport::Unix, Transport::Tcp];
 
+/// How many were lost together of how many, and why.
+#[derive(Clone, Default)]
+struct Bursts(Arc<Mutex<Vec<(usize, usize, CloseReason)>>>);
+
+impl Observer for Bursts {
+    fn lost_together(&self, event: &LostTogether<'_>) {
+        self.0.lock().expect("no panic").push((event.lost, event.open, event.reason));
+    }
+}
+
 #[test]
-fn connections_that_end_together_are_logged_in_one_line_with_their_number() {
+fn connections_that_end_together_are_one_log_line_and_one_event_with_their_number() {
     for transport in SOCKETS {
         // On a busy computer not every burst is seen as one.
         let is_one_line = |round: u32| {
             let (log, name) = (logs::mark(), format!("burst-{transport:?}-{round}"));
-            let (pool, script) = pool(transport, |options| options.max_size(3).name(&name));
+            let observer = Bursts::default();
+            let seen = observer.0.clone();
+            let (pool, script) =
+                pool(transport, |options| options.max_size(3).name(&name).observer(observer));
             idle(&pool, 3);
             script.server().numbers().iter().for_each(|number| script.server().close(*number));
             until!(pool, pool.snapshot().closed_by(CloseReason::ServerClosed) == 3);
@@ -31,6 +46,11 @@ fn connections_that_end_together_are_logged_in_one_line_with_their_number() {
             let first = lines.next().expect("a loss is logged");
             let is_one = first.message.contains("lost 3 of 3 connections: ");
             assert!(!is_one || lines.next().is_none(), "one line for the burst");
+            if is_one {
+                let bursts = || seen.lock().expect("no panic").clone();
+                until!(!bursts().is_empty());
+                assert_eq!(bursts(), [(3, 3, CloseReason::ServerClosed)]);
+            }
             is_one
         };
         assert!((0..30).any(is_one_line));
