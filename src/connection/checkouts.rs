@@ -16,7 +16,8 @@ use parking_lot::Mutex;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
 /// Which thread has one connection checked out, since when, and from which call site.
@@ -86,7 +87,8 @@ impl CheckoutInfo {
             calls.sample(self.checkouts.load(Relaxed), now.as_nanos());
         }
         self.since.store(now.as_nanos(), Relaxed);
-        add_one(&self.checkouts);
+        // Released with the wait that was counted before.
+        self.checkouts.store(self.checkouts.load(Relaxed).wrapping_add(1), Release);
     }
 
     /// Ends the check-out, if there is one.
@@ -250,7 +252,7 @@ impl Checkouts {
         let holders = self.holders.lock();
         let (mut checkouts, mut peeks) = totals.uses_of_closed();
         for checkout in holders.iter() {
-            checkouts += checkout.checkouts.load(Relaxed);
+            checkouts += checkout.checkouts.load(Acquire);
             peeks += checkout.peeks.load(Relaxed);
             times.add(&checkout.usage);
         }

@@ -39,6 +39,10 @@ impl<D: Driver> Lease<D> {
         waited: Duration,
         now: Tick,
     ) -> Lease<D> {
+        if !waited.is_zero() {
+            // First: whoever sees the check-out counted finds its wait.
+            self.engine.shared.totals().count_wait(waited);
+        }
         self.managed().checkout().check_out(site, now);
         self.managed().handed_out();
         if !waited.is_zero() || self.engine.shared.event_log().is_observed() {
@@ -52,9 +56,6 @@ impl<D: Driver> Lease<D> {
         let now = now.instant();
         let shared = &self.engine.shared;
         let (totals, slow) = (shared.totals(), shared.config().slow_checkout);
-        if !waited.is_zero() {
-            totals.count_wait(waited);
-        }
         shared.event_log().checked_out(totals, (self.managed().id(), site), waited, slow, now);
     }
 

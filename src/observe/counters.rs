@@ -42,6 +42,9 @@ pub(crate) struct Counters {
     connect: HistogramCells,
     /// The time that check-outs waited, except for those that did not wait.
     wait: HistogramCells,
+    /// How many check-outs did not wait, as last calculated: it never falls, so that no bucket
+    /// of the waits does.
+    immediate: AtomicU64,
     /// Open connections by their encryption: levels, not totals.
     encryption: [AtomicU32; Encryption::ALL.len()],
 }
@@ -69,6 +72,7 @@ impl Counters {
             outages: AtomicU64::new(0),
             connect: HistogramCells::new(),
             wait: HistogramCells::new(),
+            immediate: AtomicU64::new(0),
             encryption: [const { AtomicU32::new(0) }; Encryption::ALL.len()],
         }
     }
@@ -119,10 +123,12 @@ impl Counters {
         self.connect.load()
     }
 
-    /// Returns the waits of this many check-outs.
+    /// Returns the waits of this many check-outs, which were counted before this call.
     pub(crate) fn wait(&self, checkouts: u64) -> Histogram {
         let waited = self.wait.load();
-        let immediate = checkouts.saturating_sub(waited.count());
+        // The waits of further check-outs may be among them: it can only be too low.
+        let least = checkouts.saturating_sub(waited.count());
+        let immediate = self.immediate.fetch_max(least, Relaxed).max(least);
         waited.with_zeros(immediate)
     }
 
@@ -249,6 +255,22 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_bucket_of_the_waits_falls_while_check_outs_are_counted() {
+        let counters = Counters::new();
+        let times = |checkouts| {
+            let times = counters.wait(checkouts);
+            (times.buckets().next().map(|(_, count)| count), times.count())
+        };
+        assert_eq!(times(5), (Some(5), 5));
+        // The next two have waited; their check-outs are not counted yet.
+        counters.count_wait(Duration::from_secs(1));
+        counters.count_wait(Duration::from_secs(1));
+        assert_eq!(times(5), (Some(5), 7));
+        assert_eq!(times(7), (Some(5), 7));
+        assert_eq!(times(9), (Some(7), 9));
+    }
 
     #[test]
     fn the_weakest_encryption_among_open_connections_is_reported() {

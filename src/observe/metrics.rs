@@ -20,9 +20,12 @@
 
 use super::event::{CheckedIn, CheckedOut, Observer, Opened};
 use super::report::reports;
-use super::samples::{Sample, Text, Value, of_tenant, samples};
+use super::samples::{Text, Value, samples};
 use super::series::{CREATE_TIME, Kind, METRICS, Metric, POOL_LABEL, USE_TIME, WAIT_TIME};
+use crate::sys::process;
 use ::metrics::{Label, Unit};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,23 +101,41 @@ fn record(metric: &'static Metric, pool: &str, time: Duration) {
 
 /// Sets the levels and totals of all pools of this process: every metric but the histograms.
 ///
+/// The levels of a pool that is gone since the last call, and of a tenant that has no series of
+/// its own any more, are set to zero: a recorder would keep their last values.
+///
 /// # Blocking
 ///
 /// Does not block, unless the recorder does.
 pub fn publish() {
+    if process::is_forked() {
+        return;
+    }
+    let mut levels = BTreeSet::new();
     for report in reports() {
-        samples(&report).iter().for_each(|sample| set(&report.name, sample));
-        // A recorder keeps the last value of a series that is not set any more.
-        let hidden = report.tenants.iter().flat_map(|tenants| &tenants.hidden);
-        hidden.flat_map(of_tenant).for_each(|sample| set(&report.name, &sample));
+        for sample in samples(&report) {
+            let labels = labels(sample.metric, &report.name, &sample.labels);
+            if matches!(sample.value, Value::Number(_)) {
+                levels.insert((sample.metric.name, labels.clone()));
+            }
+            set(sample.metric, labels, &sample.value);
+        }
+    }
+    let before = std::mem::replace(&mut *PUBLISHED.lock(), levels.clone());
+    for (name, labels) in before.difference(&levels) {
+        ::metrics::gauge!(*name, labels.clone()).set(0.0);
     }
 }
 
-fn set(pool: &str, sample: &Sample) {
-    let (metric, labels) = (sample.metric, labels(sample.metric, pool, &sample.labels));
-    match sample.value {
-        Value::Number(number) => ::metrics::gauge!(metric.name, labels).set(number),
-        Value::Total(total) => ::metrics::counter!(metric.name, labels).absolute(total),
+/// The levels that were set by the last [`publish`].
+///
+/// Law: no recorder is called under the lock.
+static PUBLISHED: Mutex<BTreeSet<(&str, Vec<Label>)>> = Mutex::new(BTreeSet::new());
+
+fn set(metric: &'static Metric, labels: Vec<Label>, value: &Value) {
+    match value {
+        Value::Number(number) => ::metrics::gauge!(metric.name, labels).set(*number),
+        Value::Total(total) => ::metrics::counter!(metric.name, labels).absolute(*total),
         // The facade's counters are whole numbers.
         Value::Sum(time) => ::metrics::counter!(metric.name, labels).absolute(time.as_secs()),
         Value::Times(_) => {}

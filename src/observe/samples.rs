@@ -111,7 +111,7 @@ fn of_tenants(report: &TenantsReport) -> Vec<Sample> {
 }
 
 /// Returns the values of one tenant.
-pub(crate) fn of_tenant(tenant: &TenantReport) -> Vec<Sample> {
+fn of_tenant(tenant: &TenantReport) -> Vec<Sample> {
     let (levels, totals) = (&tenant.now.levels, &tenant.totals);
     let of = |metric, state: Option<&'static str>, value| {
         let labels = [Text::from(tenant.label.to_string())].into_iter();

@@ -169,13 +169,6 @@ impl TenantSeries {
         shown.into_iter().filter_map(totals).collect()
     }
 
-    /// Returns those that had one, and have none now.
-    #[cfg(any(test, feature = "metrics"))]
-    pub(crate) fn hidden(&self) -> Vec<(Arc<str>, TenantTotals)> {
-        let hidden = self.tenants.iter().filter(|(_, tenant)| !tenant.is_shown);
-        hidden.filter_map(|(label, it)| Some((Arc::clone(label), it.counted?))).collect()
-    }
-
     /// Returns the series of the others.
     pub(crate) fn other(&self) -> (Arc<str>, TenantTotals) {
         (OTHER.into(), self.other)

@@ -14,9 +14,6 @@ pub(crate) struct TenantsReport {
     pub(crate) busiest: Vec<TenantReport>,
     /// All others together.
     pub(crate) other: TenantReport,
-    /// Those that had a series of their own, and have none now.
-    #[cfg(feature = "metrics")]
-    pub(crate) hidden: Vec<TenantReport>,
 }
 
 /// The counts of shared permits.

@@ -184,8 +184,6 @@ impl<D: Driver> TenantPools<D> {
             |label: &str| levels.get(label).map_or(0, |now| now.levels.in_use + now.levels.waiting);
         series.rank(now, busy);
         let (shown, other) = (series.shown(), series.other());
-        #[cfg(feature = "metrics")]
-        let hidden = series.hidden();
         drop(state);
         let report = |now: Option<TenantLevels>, (label, totals)| TenantReport {
             label,
@@ -206,8 +204,6 @@ impl<D: Driver> TenantPools<D> {
             },
             busiest,
             other: report(others, other),
-            #[cfg(feature = "metrics")]
-            hidden: hidden.into_iter().map(|it| report(None, it)).collect(),
         }
     }
 }

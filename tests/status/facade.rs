@@ -6,7 +6,10 @@ use metrics::{
 };
 use poolwarden::{Pool, SharedPermits, Sqlite, Tenants};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Held by each test that publishes: what is gone is set to zero once.
+static PUBLISHING: Mutex<()> = Mutex::new(());
 
 #[derive(Clone, Default)]
 struct Recorded(Arc<Mutex<BTreeMap<String, Vec<f64>>>>);
@@ -85,6 +88,7 @@ impl Recorder for Recorded {
 
 #[test]
 fn the_facade_gets_the_metrics_under_opentelemetrys_names() {
+    let _alone = PUBLISHING.lock().unwrap_or_else(PoisonError::into_inner);
     let kept = Recorded::default();
     let builder = Pool::builder().name("to the facade").max_size(2);
     let facade = kept.clone();
@@ -117,6 +121,7 @@ fn the_facade_gets_the_metrics_under_opentelemetrys_names() {
 
 #[test]
 fn the_facade_gets_the_busiest_tenants_and_levels_of_zero_for_those_that_lost_their_series() {
+    let _alone = PUBLISHING.lock().unwrap_or_else(PoisonError::into_inner);
     let kept = Recorded::default();
     let permits = SharedPermits::new(4).expect("one or more");
     let tenants = Tenants::new(&permits, |tenant: &String| {
@@ -139,7 +144,7 @@ fn the_facade_gets_the_busiest_tenants_and_levels_of_zero_for_those_that_lost_th
         let pool = "db.client.connection.pool.name=tenants of the facade";
         all[&format!("{name} {pool} tenant={tenant}")].clone()
     };
-    assert_eq!(of("poolwarden.tenant.checkouts", "first"), [1.0, 1.0]);
+    assert_eq!(of("poolwarden.tenant.checkouts", "first"), [1.0]);
     assert_eq!(of("poolwarden.tenant.checkouts", "other"), [1.0, 1.0]);
     let pool = "db.client.connection.pool.name=tenants of the facade";
     let used = |tenant: &str| {
@@ -148,6 +153,24 @@ fn the_facade_gets_the_busiest_tenants_and_levels_of_zero_for_those_that_lost_th
     };
     assert_eq!((used("first"), used("other")), (vec![1.0, 0.0], vec![0.0, 1.0]));
     assert_eq!(all[&format!("poolwarden.permits.max {pool}")], [4.0, 4.0]);
+}
+
+#[test]
+fn the_levels_of_a_pool_that_is_gone_become_zero_and_its_totals_stay() {
+    let _alone = PUBLISHING.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = Recorded::default();
+    metrics::with_local_recorder(&kept, || {
+        let builder = Pool::builder().name("gone soon").max_size(3);
+        let pool = builder.build(Sqlite::memory()).expect("a database in memory");
+        poolwarden::observe::metrics::publish();
+        drop(pool);
+        poolwarden::observe::metrics::publish();
+        poolwarden::observe::metrics::publish();
+    });
+    let all = kept.0.lock().expect("no panic").clone();
+    let of = |name: &str| all[&format!("{name} db.client.connection.pool.name=gone soon")].clone();
+    assert_eq!(of("db.client.connection.max"), [3.0, 0.0], "once");
+    assert_eq!(of("poolwarden.checkouts"), [1.0]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_secs(60);
 pub(crate) fn tenants(name: &str, limit: u32) -> Tenants<String, Sqlite> {
     let permits = SharedPermits::new(limit).expect("one or more");
     let tenants = Tenants::new(&permits, |tenant: &String| {
-        Ok((Pool::builder().name(tenant).max_size(2), Sqlite::memory()))
+        Ok((Pool::builder().name(tenant).max_size(1), Sqlite::memory()))
     });
     tenants.with_name(name)
 }
