@@ -380,7 +380,7 @@ impl ReadLimits<Session> for MySql {
         (connection, _): &mut Session,
         _: Instant,
     ) -> Result<ServerLimits, BoxError> {
-        server_limits::read(connection)
+        server_limits::read(connection, &self.session_reset.one_by_one)
     }
 }
 

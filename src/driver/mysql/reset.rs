@@ -18,8 +18,9 @@ const CLEARED: ResetOutcome = ResetOutcome { rolled_back: false, cleared: true }
 /// Resets sessions, and remembers what the server, or a proxy in front of it, supports.
 #[derive(Debug, Default)]
 pub(super) struct SessionReset {
-    /// Two statements in one text were refused, and one at a time was accepted.
-    one_by_one: AtomicBool,
+    /// Several statements in one text were refused, and one at a time was accepted. The
+    /// server's limits are read accordingly.
+    pub(super) one_by_one: AtomicBool,
 }
 
 impl SessionReset {

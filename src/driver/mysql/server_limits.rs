@@ -1,5 +1,5 @@
 //! The limits of a MySQL or MariaDB server, read with statements that any account may
-//! run.
+//! run, all in one text: one round trip.
 //!
 //! Measured with MariaDB 10.11: the session's `max_user_connections` is the limit that
 //! applies to the account, its own or else the global one; an account with `CONNECTION
@@ -10,6 +10,7 @@ use crate::config::ServerLimits;
 use crate::error::BoxError;
 use mysql::prelude::Queryable;
 use mysql::{Conn, Error, Row};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A variable that the product does not have yields no row.
@@ -27,25 +28,62 @@ const SESSION: &str = "select 'role', current_user() union all select 'process',
 /// Not the table of the same name: MySQL logs a warning for that one.
 const PROCESS_LIST: &str = "show processlist";
 
-/// Reads the limits.
+const STATEMENTS: [&str; 4] = [VARIABLES, STATUS, SESSION, PROCESS_LIST];
+
+/// Reads the limits; `one_by_one` is whether each statement needs a text of its own, and is
+/// set if that turns out.
 ///
 /// A statement that the server refuses is left out; only a lost connection is an error.
-pub(super) fn read(connection: &mut Conn) -> Result<ServerLimits, BoxError> {
-    let mut values = Values::default();
-    for statement in [VARIABLES, STATUS, SESSION] {
-        values.0.extend(rows(connection, statement)?.iter().filter_map(pair));
+pub(super) fn read(
+    connection: &mut Conn,
+    one_by_one: &AtomicBool,
+) -> Result<ServerLimits, BoxError> {
+    let mut answers = Vec::new();
+    if !one_by_one.load(Relaxed) {
+        answers = ask_together(connection)?;
+        if answers.is_empty() {
+            let first = ask(connection, STATEMENTS[0])?;
+            one_by_one.store(first.is_some(), Relaxed);
+            answers.push(first.unwrap_or_default());
+        }
     }
-    let sessions: Vec<(String, String)> =
-        rows(connection, PROCESS_LIST)?.iter().filter_map(pair).collect();
-    Ok(limits_from(&values, &sessions, connection.connection_id()))
+    for statement in STATEMENTS.iter().skip(answers.len()) {
+        answers.push(ask(connection, statement)?.unwrap_or_default());
+    }
+    let (values, sessions) = answers.split_at(STATEMENTS.len() - 1);
+    let values = Values(values.concat());
+    Ok(limits_from(&values, &sessions.concat(), connection.connection_id()))
 }
 
-/// Returns the rows of a statement; none if the server answers with an error.
-fn rows(connection: &mut Conn, statement: &str) -> Result<Vec<Row>, BoxError> {
-    match connection.query(statement) {
-        Ok(rows) => Ok(rows),
-        Err(Error::MySqlError(_refusal)) => Ok(Vec::new()),
-        Err(error) => Err(error.into()),
+/// Names and values, or connection ids and users.
+type Pairs = Vec<(String, String)>;
+
+/// Sends all statements in one text; returns the answers to the first of them, up to the one
+/// that the server refuses. There is none if it refuses the first, or the whole text.
+fn ask_together(connection: &mut Conn) -> mysql::Result<Vec<Pairs>> {
+    let mut answers = Vec::new();
+    let mut result = match connection.query_iter(STATEMENTS.join("; ")) {
+        Ok(result) => result,
+        Err(Error::MySqlError(_refusal)) => return Ok(answers),
+        Err(error) => return Err(error),
+    };
+    while let Some(rows) = result.iter() {
+        match rows.collect::<mysql::Result<Vec<Row>>>() {
+            Ok(rows) => answers.push(rows.iter().filter_map(pair).collect()),
+            // It runs none of those that follow.
+            Err(Error::MySqlError(_refusal)) => answers.push(Pairs::new()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(answers)
+}
+
+/// Sends one statement; returns `None` if the server refuses it.
+fn ask(connection: &mut Conn, statement: &str) -> mysql::Result<Option<Pairs>> {
+    match connection.query::<Row, _>(statement) {
+        Ok(rows) => Ok(Some(rows.iter().filter_map(pair).collect())),
+        Err(Error::MySqlError(_refusal)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -58,7 +96,7 @@ fn pair(row: &Row) -> Option<(String, String)> {
 
 /// Names and values, as the statements return them.
 #[derive(Default)]
-struct Values(Vec<(String, String)>);
+struct Values(Pairs);
 
 impl Values {
     fn text(&self, name: &str) -> Option<&str> {

@@ -193,9 +193,15 @@ fn answer_all(state: &Mutex<State>, stream: &mut TcpStream, id: u32) -> io::Resu
 fn answer_query(state: &Mutex<State>, text: &str) -> Answer {
     let mut state = lock(state);
     state.statements.push(text.to_owned());
-    let answers: Vec<Answer> = text.split(';').map(|one| answer_one(&state, one)).collect();
-    if state.refuses_multi_statements && answers.len() > 1 {
+    let mut statements = text.split(';');
+    if state.refuses_multi_statements && text.contains(';') {
         return Answer::Error(UNKNOWN, "one statement at a time");
+    }
+    let mut answers = Vec::new();
+    // Those after an error are not run.
+    while !matches!(answers.last(), Some(Answer::Error(..))) {
+        let Some(statement) = statements.next() else { break };
+        answers.push(answer_one(&state, statement));
     }
     Answer::All(answers)
 }
