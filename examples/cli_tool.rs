@@ -3,6 +3,7 @@
 //! `DATABASE_URL=postgres://… cargo run --features postgres --example cli_tool -- tea`
 
 use poolwarden::{Error, Pool, Postgres};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -12,10 +13,11 @@ fn main() -> ExitCode {
         return ExitCode::from(64);
     };
     match orders(&url, &name) {
-        Ok(count) => {
-            println!("{count}");
-            ExitCode::SUCCESS
-        }
+        // Not `println!`, which panics where the reader has gone, as in `cli_tool tea | head -0`.
+        Ok(count) => match writeln!(io::stdout(), "{count}") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE

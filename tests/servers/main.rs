@@ -44,6 +44,7 @@ mod passfile;
 mod patience;
 mod pooler;
 mod posix_locks;
+mod programs;
 mod protocol_sync;
 mod proxies;
 mod refused_logins;

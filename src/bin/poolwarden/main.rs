@@ -5,6 +5,9 @@
 mod doctor;
 mod watch;
 
+use poolwarden::config::System;
+use poolwarden::{MySql, Postgres, Settings};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,7 +22,8 @@ watch   shows a pool under a small read-only load on that server; plain lines if
         no terminal; --size is its max_size, default 4, at most 20
 
 The URL is postgres://user:password@host:port/database or mysql://…
-Exit codes: 0 done, 1 the server cannot be used, 2 wrong arguments.";
+Exit codes: 0 done, also with warnings on the page; 1 the server cannot be used or the output
+failed; 2 wrong arguments, of which a URL that cannot be read is one.";
 
 /// What the arguments ask for.
 enum Command {
@@ -27,37 +31,68 @@ enum Command {
     Watch { url: String, size: u32, time: Option<Duration> },
 }
 
+/// Why the program ends without having done its work.
+enum Failure {
+    Arguments(String),
+    /// Of the server, or of the output.
+    Other(String),
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some(command) = parse(&arguments) else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
+    let done = match parse(&arguments) {
+        Some(command) => run(command),
+        None => Err(Failure::Arguments(USAGE.into())),
     };
-    let done = match command {
-        Command::Doctor { url, instances, haproxy, json } => read(haproxy).and_then(|proxy| {
-            let report = doctor::examine(&url, instances, proxy.as_deref())?;
-            match json {
-                true => println!("{}", report.to_json()),
-                false => print!("{report}"),
-            }
-            Ok(())
-        }),
-        Command::Watch { url, size, time } => watch::run(&url, size, time),
+    let (code, text) = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Other(text)) => (1, text),
+        Err(Failure::Arguments(text)) => (2, text),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(paragraph) => {
-            eprintln!("{paragraph}");
-            ExitCode::FAILURE
+    // Without a reader of its errors the program has its exit code.
+    let _ = writeln!(io::stderr(), "{text}");
+    ExitCode::from(code)
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Doctor { url, instances, haproxy, json } => {
+            check(&url)?;
+            let proxy = haproxy.map(read).transpose()?;
+            let report = doctor::examine(&url, instances, proxy.as_deref());
+            let report = report.map_err(Failure::Other)?;
+            let text = if json { report.to_json() + "\n" } else { report.to_string() };
+            print(&text)
+        }
+        Command::Watch { url, size, time } => {
+            check(&url)?;
+            watch::run(&url, size, time).map_err(Failure::Other)
         }
     }
 }
 
-/// Reads a file, if one is named.
-fn read(path: Option<String>) -> Result<Option<String>, String> {
-    let Some(path) = path else { return Ok(None) };
+fn check(url: &str) -> Result<(), Failure> {
+    let driver = Settings::parse(url).and_then(|settings| match settings.system() {
+        Some(System::MySql) => MySql::new(url).map(drop),
+        _ => Postgres::new(url).map(drop),
+    });
+    driver.map_err(|error| Failure::Arguments(error.to_string()))
+}
+
+fn read(path: String) -> Result<String, Failure> {
     let text = std::fs::read_to_string(&path);
-    text.map(Some).map_err(|error| format!("{path} cannot be read: {error}"))
+    text.map_err(|error| Failure::Arguments(format!("{path} cannot be read: {error}")))
+}
+
+/// Prints the whole text, or as much as its reader wants, such as `head`.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Other(format!("The output failed: {error}.")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns `None` if the arguments are wrong.

@@ -51,7 +51,11 @@ fn watch<D: Server>(settings: Settings, size: u32, time: Option<Duration>) -> Re
         false => as_lines(&pool, &activity, end),
     };
     drop(load);
-    shown.map_err(|error| format!("The output failed: {error}."))
+    match shown {
+        // Its reader, such as `head`, wants no more.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        shown => shown.map_err(|error| format!("The output failed: {error}.")),
+    }
 }
 
 fn on_screen<D: Server>(
