@@ -8,10 +8,10 @@
 //! | 0 | done |
 //! | 75 | not done, because the server was away or full for ten minutes: run it later |
 //! | 70 | it may have been done: look before you run it |
-//! | 78 | the URL or an option is wrong |
+//! | 78 | the URL or an option is wrong, or the server refuses the log-in: nothing to wait for |
 //! | 1 | not done, for another reason |
 
-use poolwarden::{Error, ErrorKind, Pool, Postgres, RetryPolicy};
+use poolwarden::{Error, ErrorKind, Pool, Postgres, RetryPolicy, RetrySafety};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let url = std::env::var("DATABASE_URL").unwrap_or_default();
     match delete_old_orders(&url, PATIENCE) {
         Ok(deleted) => {
-            // Done is done, also if nobody reads this: `println!` would panic.
+            // The work is done, whether or not this is read: `println!` would panic.
             let _ = writeln!(io::stdout(), "{deleted} orders deleted");
             ExitCode::SUCCESS
         }
@@ -52,6 +52,8 @@ pub fn delete_old_orders(url: &str, patience: Duration) -> Result<u64, Error> {
 pub fn exit_code(error: &Error) -> u8 {
     match error.kind() {
         ErrorKind::Config => 78,
+        // Such as a wrong password, which is as wrong later.
+        ErrorKind::Connect if error.fault().retry_safety() == RetrySafety::Permanent => 78,
         ErrorKind::OutcomeUnknown | ErrorKind::StatementAbandoned => 70,
         ErrorKind::Connect
         | ErrorKind::CheckoutTimeout

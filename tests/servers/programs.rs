@@ -157,6 +157,8 @@ fn the_examples_end_with_the_exit_codes_that_they_list() {
     let code = |program, arguments: &[&str], url: &str| run(program, arguments, url).code;
     assert_eq!(code(CRON_JOB, &[], ""), Some(78));
     assert_eq!(code(CRON_JOB, &[], "postgres://h/d?pool_max_size=many"), Some(78));
+    let (server, _) = url.rsplit_once('/').expect("a database");
+    assert_eq!(code(CRON_JOB, &[], &format!("{server}/missing")), Some(78), "no such database");
     assert_eq!(code(CRON_JOB, &[], &url), Some(1), "there is no table");
     assert_eq!(code(CLI_TOOL, &["tea"], &url), Some(1));
     assert_eq!(code(CLI_TOOL, &[], &url), Some(64));
