@@ -138,7 +138,7 @@ pub(super) fn held_too_long(pool: &str, info: &ConnectionInfo, limit: Duration) 
         warn,
         { pool = pool, conn = info.id },
         "{}", one_line(&format!(
-            "pool {pool}: connection {} is {} (held_warning {}){}",
+            "pool {pool}: connection {} has been {} (held_warning {}){}",
             info.id, info.status, HumanDuration(limit), calls.unwrap_or_default()
         ))
     );

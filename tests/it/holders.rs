@@ -96,7 +96,7 @@ fn a_connection_that_is_held_too_long_is_logged_while_it_is_held_and_when_it_com
     thread::sleep(1200 * MS);
     let logged = texts();
     assert_eq!(logged.len(), 1, "once for each check-out: {logged:?}");
-    let begin = format!("pool held: connection {id} is in use for ");
+    let begin = format!("pool held: connection {id} has been in use for ");
     assert!(logged[0].starts_with(&begin), "{logged:?}");
     assert!(logged[0].contains(&format!(" from {}:{line} by thread ", file!())), "{logged:?}");
     assert!(logged[0].ends_with("(held_warning 50 ms)"), "{logged:?}");
