@@ -24,7 +24,7 @@ use support::proxy::{Fault, Proxy};
 use support::wait::{eventually, within};
 
 /// The number of operations by default.
-const OPERATIONS: u64 = 6_000;
+const OPERATIONS: u64 = 3_000;
 /// The operations of one pool behind one proxy; a longer run has several pools.
 const ROUND: u64 = 20_000;
 const THREADS: u64 = 12;

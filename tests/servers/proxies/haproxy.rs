@@ -4,6 +4,7 @@ use super::{SOON, assert_all_places, unnoticed};
 use crate::dead_connections::{IDLE, trial};
 use crate::variant::{My, Ours, Pg, Subject, Variant, run_threads};
 use poolwarden::{CloseReason, ErrorKind, FaultClass, Pool};
+use std::thread;
 use std::time::{Duration, Instant};
 use support::haproxy::Haproxy;
 use support::wait::eventually;
@@ -20,16 +21,21 @@ macro_rules! behind_haproxy {
         #[test]
         fn $name() {
             support::require!(haproxy);
-            if pg::available() {
+            let postgres = || {
                 let database = pg::shared().fresh_database();
                 let sessions = || database.backends().len();
                 $body(pg::shared().port(), |port| Pg::new(database.url_via(port)), &sessions);
-            }
-            if mariadb::available() {
+            };
+            let mariadb = || {
                 let database = mariadb::shared().fresh_database();
                 let sessions = || database.processlist().len();
                 $body(mariadb::shared().port(), |port| My::new(database.url_via(port)), &sessions);
-            }
+            };
+            // Side by side: they wait most of the time.
+            thread::scope(|scope| {
+                pg::available().then(|| scope.spawn(postgres));
+                mariadb::available().then(|| scope.spawn(mariadb));
+            });
         }
     };
 }
@@ -45,12 +51,21 @@ macro_rules! behind_haproxy_over_tls {
             if !available() {
                 return;
             }
-            let database = tls_pg().fresh_database();
-            let via = |port| Pg::new(database.url_via(port)).with_tls(full());
-            $body(tls_pg().port(), via, &|| database.backends().len());
-            let database = tls_my().fresh_database();
-            let via = |port| My::new(database.url_via(port)).with_tls(full());
-            $body(tls_my().port(), via, &|| database.processlist().len());
+            let postgres = || {
+                let database = tls_pg().fresh_database();
+                let via = |port| Pg::new(database.url_via(port)).with_tls(full());
+                $body(tls_pg().port(), via, &|| database.backends().len());
+            };
+            let mariadb = || {
+                let database = tls_my().fresh_database();
+                let via = |port| My::new(database.url_via(port)).with_tls(full());
+                $body(tls_my().port(), via, &|| database.processlist().len());
+            };
+            // Side by side: they wait most of the time.
+            thread::scope(|scope| {
+                scope.spawn(postgres);
+                scope.spawn(mariadb);
+            });
         }
     };
 }
