@@ -252,21 +252,28 @@ fn assert_passed_over<D: Driver>(driver: impl Fn(u16) -> D) {
 
 #[test]
 fn an_unresponsive_host_leaves_time_for_the_next_one() {
-    if let Some((_, database)) = shared_pg() {
+    let postgres = || {
+        let Some((_, database)) = shared_pg() else { return };
         assert_passed_over(|silent| {
             let (port, name) = (database.server().port(), database.name());
             let hosts = format!("host=127.0.0.1,127.0.0.1 port={silent},{port}");
             Postgres::new(&format!("{hosts} user={name} dbname={name}")).expect("a driver")
         });
-    }
-    if let Some((_, database)) = shared_my() {
+    };
+    let mariadb = || {
+        let Some((_, database)) = shared_my() else { return };
         assert_passed_over(|silent| {
             let url = database.url_via(silent);
             let (before, after) = url.split_once(&silent.to_string()).expect("the port");
             let both = format!("{before}{silent},127.0.0.1:{}{after}", database.server().port());
             MySql::new(&both).expect("a driver")
         });
-    }
+    };
+    // Side by side: they wait most of the time.
+    std::thread::scope(|scope| {
+        scope.spawn(postgres);
+        scope.spawn(mariadb);
+    });
 }
 
 #[test]
