@@ -51,7 +51,9 @@ impl Variant for Simple {
 /// Applies an event to a pool of idle connections that affects none of them: callers
 /// see no error, and nothing was closed.
 fn unnoticed<F: Variant>(variant: &F, what: &str, event: impl FnOnce()) -> Ours<F> {
-    let pool = Pool::builder().max_size(4).build(variant.driver()).expect("the server accepts");
+    // A reset that takes long on a loaded computer is no reason for a close.
+    let builder = Pool::builder().max_size(4).ping_timeout(Duration::from_secs(30));
+    let pool = builder.build(variant.driver()).expect("the server accepts");
     let ours: Ours<F> = Ours(pool);
     fill_and(&ours.0, |connection| variant.prepare_idle(connection));
     event();
