@@ -2,6 +2,6 @@
 //! and `curl localhost:8000/orders`.
 
 #[rocket::main]
-async fn main() -> Result<(), rocket::Error> {
-    example_rocket::run(example_rocket::rocket(rocket::Config::figment())).await
+async fn main() -> Result<(), Box<rocket::Error>> {
+    Ok(example_rocket::run(example_rocket::rocket(rocket::Config::figment())).await?)
 }
