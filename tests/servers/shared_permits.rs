@@ -155,32 +155,38 @@ fn the_permit_for_kill_query_is_left_by_pools_of_other_servers() {
     else {
         return;
     };
+    // On a loaded computer a connection is idle between two uses for so long that the other
+    // pool takes its permit over: one of several tries counts.
+    assert!((0..20).any(|_| cancels_while_the_other_pool_waits(&on_pg, &on_my)));
+}
+
+/// Returns `false` if the waiting pool has taken over the permit of an idle connection.
+fn cancels_while_the_other_pool_waits(on_pg: &Pg, on_my: &My) -> bool {
     let permits = SharedPermits::new(3).expect("one or more");
     let of_my = builder(&permits).statement_timeout(Duration::from_millis(200));
-    let of_my = of_my.build(on_my.driver()).expect("a pool");
+    let of_my = of_my.build_lazy(on_my.driver()).expect("a pool");
     let of_pg = builder(&permits).build_lazy(on_pg.driver()).expect("a pool");
+    let not_idle = of_my.get().expect("the first of three");
     let held = of_pg.get().expect("the second of three");
-    thread::scope(|scope| {
+    let is_kept = thread::scope(|scope| {
         let waiter = scope.spawn(|| of_pg.get().map(drop));
         assert!(eventually(LONG, || permits.wanted() == 1), "{permits:?}");
         assert_eq!(permits.used(), 2, "the third is for KILL QUERY");
-        let mut connection = of_my.get().expect("a connection");
-        My::ask(&mut connection).expect("it is idle no more");
-        drop(connection);
+        drop(not_idle);
         let end = || assert_eq!(end_of_a_sleep(&of_my), ErrorKind::StatementTimeout);
         (0..3).for_each(|_| end());
-        assert_eq!(of_pg.snapshot().levels.open, 1);
+        let open = of_pg.snapshot().levels.open;
+        let is_kept = of_my.snapshot().closed_by(CloseReason::GivenUp) == 0;
+        assert!(open == 1 || !is_kept, "{open} connections with {permits:?}");
         drop(held);
         waiter.join().expect("no panic").expect("the connection that came back");
+        is_kept
     });
-    assert_eq!(
-        of_my.snapshot().closed_by(CloseReason::StatementTimeout),
-        0,
-        "{}",
-        of_my.snapshot()
-    );
+    let now = of_my.snapshot();
+    assert_eq!(now.closed_by(CloseReason::StatementTimeout), 0, "{now}");
     drop((of_my, of_pg));
     assert!(settled(&permits), "{permits:?}");
+    is_kept
 }
 
 /// With one permit there is none for a control connection: the statement's connection is shut

@@ -6,7 +6,8 @@ use std::error::Error as _;
 /// Returns one paragraph: what failed, with every cause, and what to check.
 pub(super) fn explain(error: &Error) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
+    // The text of a failed attempt to connect has its cause.
+    let mut cause = error.source().filter(|_| error.connect_error().is_none());
     while let Some(error) = cause {
         let cause_text = error.to_string();
         if !text.contains(&cause_text) {
@@ -52,6 +53,7 @@ fn what_to_check(fault: FaultClass) -> &'static str {
              connection: the limit of the server, the role or the database is reached"
         }
         FaultClass::FleetFull => "which processes of the fleet hold its slots",
+        FaultClass::Configuration => "the options in the URL; the message above names the one",
         FaultClass::LocalResource => "this computer's limits on open files and ports",
         _ => "the driver's message above",
     }
