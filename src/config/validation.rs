@@ -16,9 +16,9 @@ pub enum Validation {
     /// A connection that the peer has closed is handed out within the moment that the notice
     /// takes: about 0.1 ms on a quiet computer, and for as long as that thread does not get a
     /// processor on a busy one: 5 ms (median) and 16 ms (95th percentile) while 8 threads used
-    /// both of two processors up (`benches/watch_window.rs`). Data on an idle connection goes unnoticed. A connection that
-    /// cannot be watched is peeked at: on systems other than Linux, or while the process can
-    /// start no thread.
+    /// both of two processors up (`benches/watch_window.rs`). Data on an idle connection goes
+    /// unnoticed. A connection that cannot be watched is peeked at: on systems other than Linux,
+    /// or while the process can start no thread.
     Watch,
     /// Checks only the lifetime. A connection that the server closed is handed out: for
     /// benchmarks, and for servers that never close a connection.

@@ -21,7 +21,7 @@ use crate::sys::process;
 use crate::sys::sockets::Descriptor;
 use crate::sys::watcher::{self, OnEnd, Watched};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub(crate) struct Shared<D: Driver> {
     event_log: EventLog,
     /// Called when the watcher has noticed ends of connections, and for the end of a burst.
     on_end: OnceLock<Arc<OnEnd>>,
+    /// It will be called for the end of the bursts of now.
+    bursts_are_watched: AtomicBool,
     permits: Arc<Permits>,
     age_limits: AgeLimits,
     effective_size: Mutex<EffectiveSize>,
@@ -102,6 +104,7 @@ impl<D: Driver> Shared<D> {
             totals: Arc::default(),
             event_log: EventLog::new(name, observers),
             on_end: OnceLock::new(),
+            bursts_are_watched: AtomicBool::new(false),
             ruled_out: AtomicInstant::never(),
             verify_after: AtomicInstant::never(),
             read_only: AtomicInstant::never(),
@@ -221,14 +224,24 @@ impl<D: Driver> Shared<D> {
         let _ = self.on_end.set(call);
     }
 
-    /// Has the end of a burst of events logged, if some of them were not: there may be no
-    /// connection left for which anything looks again.
-    pub(super) fn see_to_bursts(&self) {
-        if self.event_log.next_burst_end().is_some()
+    /// Has the pool maintained for the end of a burst of events that were not all logged: there
+    /// may be no connection left for which anything looks again.
+    pub(crate) fn watch_bursts(&self) {
+        let is_needed = self.event_log.next_burst_end().is_some();
+        if is_needed
+            && !self.bursts_are_watched.swap(true, Relaxed)
             && let Some(call) = self.on_end.get()
         {
             call();
         }
+    }
+
+    /// Logs the bursts of events that have ended; returns when the next one ends.
+    pub(crate) fn end_bursts(&self, now: Instant) -> Option<Instant> {
+        self.bursts_are_watched.store(false, Relaxed);
+        let next = self.event_log.end_bursts(self.totals(), now);
+        self.bursts_are_watched.store(next.is_some(), Relaxed);
+        next
     }
 
     /// Has the watcher notice when the peer ends a new connection; `None` if it cannot, or

@@ -78,7 +78,7 @@ pub(super) fn too_late<D: Driver>(
     };
     let text = error.to_string();
     engine.shared.event_log().timed_out(engine.shared.totals(), waited, &text, now);
-    engine.watch_bursts();
+    engine.shared.watch_bursts();
     error
 }
 

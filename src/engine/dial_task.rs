@@ -80,7 +80,7 @@ impl<D: Driver> DialTask<D> {
         let (orders, replaced) = self.engine.core.dial_failed(self.id, error, failure, now);
         self.engine.start_dials(orders);
         self.drop_error(replaced);
-        self.engine.watch_bursts();
+        self.engine.shared.watch_bursts();
         self.engine.start();
     }
 

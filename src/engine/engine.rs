@@ -15,7 +15,6 @@ use crate::observe::{CloseReason, ConnectionInfo, ConnectionStatus, Snapshot, Us
 use crate::sys::spawn::spawn_with;
 use crate::sys::{housekeeper, stalled};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -30,8 +29,6 @@ pub(crate) struct Engine<D: Driver> {
     /// The pending attempts, for the text of a timeout.
     pub(super) attempts: Mutex<Vec<Weak<Attempt>>>,
     pub(super) refill_pace: Mutex<RefillPace>,
-    /// The housekeeper is going to log the end of the bursts of now.
-    pub(super) bursts_are_watched: AtomicBool,
     pub(super) suspension: Suspension,
     /// Connections that were closed for another pool, until that is reported.
     pub(super) unreported: Mutex<Vec<Box<Managed<D>>>>,
@@ -45,7 +42,6 @@ impl<D: Driver> Engine<D> {
             shared,
             attempts: Mutex::new(Vec::new()),
             refill_pace: Mutex::new(RefillPace::default()),
-            bursts_are_watched: AtomicBool::new(false),
             suspension: Suspension::default(),
             unreported: Mutex::default(),
         });
@@ -175,14 +171,6 @@ impl<D: Driver> Engine<D> {
         }
         self.close();
         self.shared.permits().orphan();
-    }
-
-    /// Has the housekeeper log the end of a burst of events that were not all logged.
-    pub(super) fn watch_bursts(self: &Arc<Self>) {
-        let is_needed = self.shared.event_log().next_burst_end().is_some();
-        if is_needed && !self.bursts_are_watched.swap(true, Relaxed) {
-            self.call_housekeeper();
-        }
     }
 
     pub(super) fn call_housekeeper(self: &Arc<Self>) {

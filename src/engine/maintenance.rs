@@ -8,7 +8,6 @@ use crate::observe::CloseReason;
 use crate::sys::clock::{self, Tick};
 use crate::sys::housekeeper::Maintain;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// How often idle connections are checked while no caller uses them: a dead one is
@@ -137,7 +136,7 @@ fn lost_together<D: Driver>(gone: &[Discarded<D>]) -> Vec<(CloseCause, usize)> {
 impl<D: Driver> Maintain for Engine<D> {
     fn maintain(self: Arc<Self>, now: Instant) -> Option<Instant> {
         self.report_given_up();
-        let next_burst = self.end_bursts(now);
+        let next_burst = self.shared.end_bursts(now);
         if self.core.is_closed() {
             return next_burst;
         }
@@ -162,14 +161,6 @@ impl<D: Driver> Maintain for Engine<D> {
 }
 
 impl<D: Driver> Engine<D> {
-    /// Logs the bursts of events that have ended; returns when the next one ends.
-    fn end_bursts(&self, now: Instant) -> Option<Instant> {
-        self.bursts_are_watched.store(false, Relaxed);
-        let next = self.shared.event_log().end_bursts(self.shared.totals(), now);
-        self.bursts_are_watched.store(next.is_some(), Relaxed);
-        next
-    }
-
     /// Returns when the next sweep is due; `None` if no connection is open, because a
     /// dial that opens one calls the housekeeper.
     pub(super) fn next_sweep(&self, now: Instant) -> Option<Instant> {

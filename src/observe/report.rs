@@ -32,9 +32,12 @@ pub(crate) struct PoolReport {
 impl PoolReport {
     /// Returns for how long connecting has failed; `None` if it does not fail.
     pub(crate) fn down_for(&self) -> Option<Duration> {
-        let now = SystemTime::now();
-        let current = self.outages.iter().find(|outage| outage.lasted.is_none())?;
-        Some(now.duration_since(current.began).unwrap_or_default())
+        Some(SystemTime::now().duration_since(self.outage()?.began).unwrap_or_default())
+    }
+
+    /// Returns the outage of now, if there is one.
+    pub(crate) fn outage(&self) -> Option<&PastOutage> {
+        self.outages.iter().find(|outage| outage.lasted.is_none())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::pool::Pool;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// How many outages are listed, the longest first.
 const OUTAGES: usize = 10;
@@ -219,8 +219,7 @@ fn sum(name: &str, permits: &SharedPermits, gone: Snapshot, readings: &[Reading]
 /// Returns the outages of now, the longest first, each with its tenant.
 fn outages(readings: &[Reading]) -> Vec<PastOutage> {
     let current = readings.iter().filter_map(|reading| {
-        let outages = &reading.report.as_ref()?.outages;
-        let outage = outages.iter().find(|outage| outage.lasted.is_none())?;
+        let outage = reading.report.as_ref()?.outage()?;
         let error = format!("{}: {}", reading.label, outage.error);
         Some(PastOutage { error, ..outage.clone() })
     });
@@ -244,13 +243,12 @@ fn waits<'a>(reports: impl Iterator<Item = &'a PoolReport>) -> Vec<Duration> {
 fn tenant_levels(reading: &Reading) -> TenantLevels {
     let levels = TenantLevels { levels: reading.snapshot.levels, ..TenantLevels::default() };
     let Some(report) = &reading.report else { return levels };
-    let outage = report.outages.iter().find(|outage| outage.lasted.is_none());
-    let down_for = |began| SystemTime::now().duration_since(began).unwrap_or_default();
+    let error = report.outage().map(|outage| outage.error.clone());
     TenantLevels {
         is_suspended: report.is_suspended,
         longest_wait: report.longest_wait,
         longest_use: report.connections.iter().filter_map(|info| info.held_for()).max(),
-        outage: outage.map(|outage| (down_for(outage.began), outage.error.clone())),
+        outage: report.down_for().zip(error),
         ..levels
     }
 }

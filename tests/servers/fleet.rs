@@ -110,26 +110,33 @@ fn mariadb_callers_wait_for_a_slot() {
     callers_wait_for_a_slot(&unix, &mariadb_fleet(&database, 3));
 }
 
+/// Calls `work` while four threads call `again` all the time.
+fn while_busy<T>(again: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !is_over.load(SeqCst) {
+                    again();
+                }
+            });
+        }
+        let done = work();
+        is_over.store(true, SeqCst);
+        done
+    })
+}
+
 /// A pool that has all slots, and needs them all the time, gives some to one that waits.
 fn slots_go_round<F: Variant>(variant: &F, fleet: &Fleet<'_>) {
     let busy = pool(variant, &fleet.cap, 2);
     fill(&busy);
     let hungry = Pool::builder().max_size(2).fleet_cap(fleet.cap.clone());
     let hungry = hungry.build_lazy(variant.driver()).expect("a pool");
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while !is_over.load(SeqCst) {
-                    let mut connection = busy.get_timeout(LONG).expect("a slot comes back");
-                    F::ask(&mut connection).expect("it answers");
-                }
-            });
-        }
-        let got = hungry.get_timeout(LONG);
-        is_over.store(true, SeqCst);
-        F::ask(&mut got.expect("a slot goes round")).expect("it answers");
-    });
+    let again = || F::ask(&mut busy.get_timeout(LONG).expect("a slot comes back"));
+    let mut got = while_busy(|| again().expect("it answers"), || hungry.get_timeout(LONG));
+    F::ask(got.as_mut().expect("a slot goes round")).expect("it answers");
+    drop(got);
     let books = busy.snapshot();
     assert!(books.closed_by(CloseReason::FleetTurn) > 0, "{books}");
     assert_eq!(books.closed(), books.closed_by(CloseReason::FleetTurn), "{books}");
@@ -160,20 +167,10 @@ fn slots_go_round_in_bare_pools<F: Variant>(variant: &F, fleet: &Fleet<'_>) {
     assert!(eventually(LONG, || busy.state().idle_connections == 2), "{:?}", busy.state());
     assert_eq!((fleet.slots)(), 2);
     let hungry = bare(Some(0));
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while !is_over.load(SeqCst) {
-                    let mut connection = busy.get().expect("a slot comes back");
-                    F::ask(&mut connection).expect("it answers");
-                }
-            });
-        }
-        let got = hungry.get();
-        is_over.store(true, SeqCst);
-        F::ask(&mut got.expect("a slot goes round")).expect("it answers");
-    });
+    let again = || F::ask(&mut busy.get().expect("a slot comes back"));
+    let mut got = while_busy(|| again().expect("it answers"), || hungry.get());
+    F::ask(got.as_mut().expect("a slot goes round")).expect("it answers");
+    drop(got);
     assert!((fleet.slots)() <= 2);
 }
 

@@ -57,7 +57,7 @@ impl<D: Driver> Managed<D> {
         };
         self.shared.event_log().closed(self.shared.totals(), &event, now);
         if !cause.reason.is_planned() {
-            self.shared.see_to_bursts();
+            self.shared.watch_bursts();
         }
     }
 

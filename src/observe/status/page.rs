@@ -59,7 +59,7 @@ fn pool(out: &mut String, report: &PoolReport) {
 /// Returns what the pool is doing, with the class of its colour.
 fn state(report: &PoolReport) -> (&'static str, String) {
     let now = &report.snapshot;
-    if let Some(outage) = report.outages.first().filter(|outage| outage.lasted.is_none()) {
+    if let Some(outage) = report.outage() {
         let down_for = HumanDuration(report.down_for().unwrap_or_default());
         let state = if now.levels.open == 0 { "down" } else { "degraded" };
         return (
