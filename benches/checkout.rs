@@ -170,6 +170,9 @@ mod on_postgres {
         let url = server.url("postgres", "postgres");
         let driver = || Postgres::new(&url).expect("a driver");
         let ours = our_pool(driver(), Validation::Peek);
+        let ours_exact_times = our_pool(driver(), Validation::Peek);
+        // Whoever reads the times in use has exact ones from then on.
+        let _ = ours_exact_times.snapshot();
         let ours_watch = our_pool(driver(), Validation::Watch);
         let ours_off = our_pool(driver(), Validation::Off);
         let manager =
@@ -180,6 +183,7 @@ mod on_postgres {
         let sharing = [1, 10, 1_000].map(|pools| sharing_pools(pools, driver));
         compare(&[
             Candidate::new("ours", || drop(ours.get().expect("a connection"))),
+            Candidate::new("ours_exact_times", || drop(ours_exact_times.get().expect("one"))),
             Candidate::new("ours_1001_sites", call_sites::from_many(&ours)),
             in_spawn_blocking("ours_in_spawn_blocking", &ours),
             Candidate::new("ours_shared_by_1", || drop(sharing[0][0].get().expect("one"))),

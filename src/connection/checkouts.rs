@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 /// Which thread has one connection checked out, since when, and from which call site.
@@ -102,7 +102,7 @@ impl CheckoutInfo {
         let nanos = now.nanos_since(Tick::from_nanos(since));
         self.usage.record_alone(nanos);
         let is_late = self.reported.load(Relaxed) == since;
-        Some(EndedCheckout { used: Duration::from_nanos(nanos), is_late })
+        Some(EndedCheckout { nanos, is_late })
     }
 
     #[inline]
@@ -129,11 +129,13 @@ impl CheckoutInfo {
 
     /// Returns the entry for this check-out, which may have ended meanwhile; 0 is none.
     fn info_of(&self, since: u64, now: Instant) -> ConnectionInfo {
+        let age = now.saturating_duration_since(self.birth);
         let left = |deadline: Instant| deadline.saturating_duration_since(now);
         let status = match since {
             0 => ConnectionStatus::Idle { since: None },
             since => ConnectionStatus::InUse {
-                since: CheckoutStart(since).elapsed(now),
+                // The coarse clock may have been late when it was new.
+                since: CheckoutStart(since).elapsed(now).min(age),
                 site: self.site.load(),
                 thread: match thread_number::running(self.thread.load(Relaxed)) {
                     Some(name) => HolderThread::Running { name },
@@ -143,7 +145,7 @@ impl CheckoutInfo {
         };
         ConnectionInfo {
             id: self.connection,
-            age: now.saturating_duration_since(self.birth),
+            age,
             retires_in: self.deadline.map(left),
             server_process: self.server_process,
             checkouts: self.checkouts.load(Relaxed),
@@ -175,10 +177,16 @@ impl SampledCalls {
 
 /// A check-out that has ended.
 pub(crate) struct EndedCheckout {
-    /// How long the connection was in use.
-    pub(crate) used: Duration,
+    nanos: u64,
     /// It was reported as held too long.
     pub(crate) is_late: bool,
+}
+
+impl EndedCheckout {
+    /// Returns how long the connection was in use.
+    pub(crate) fn used(&self) -> Duration {
+        Duration::from_nanos(self.nanos)
+    }
 }
 
 /// The beginning of a check-out.
@@ -222,15 +230,17 @@ pub(crate) struct Checkouts {
     /// How long the connections that were closed had been in use. Law: changed under the lock
     /// of `holders`, so that a report counts each connection once.
     ended: HistogramCells,
-}
-
-impl Default for Checkouts {
-    fn default() -> Checkouts {
-        Checkouts { holders: Mutex::default(), ended: HistogramCells::new() }
-    }
+    /// Somebody has asked for the times in use, is told of each, or tells check-outs apart by
+    /// their beginning: the times are measured to the nanosecond.
+    is_exact: AtomicBool,
 }
 
 impl Checkouts {
+    pub(crate) fn new(is_exact: bool) -> Checkouts {
+        let (holders, ended) = (Mutex::default(), HistogramCells::new());
+        Checkouts { holders, ended, is_exact: AtomicBool::new(is_exact) }
+    }
+
     pub(crate) fn register(&self, checkout: &Arc<CheckoutInfo>) {
         self.holders.lock().push(Arc::clone(checkout));
     }
@@ -246,8 +256,16 @@ impl Checkouts {
         }
     }
 
-    /// Returns the uses of all connections, of those that were closed as well.
+    /// Returns `true` if the times in use are measured to the nanosecond.
+    #[inline]
+    pub(crate) fn is_exact(&self) -> bool {
+        self.is_exact.load(Relaxed)
+    }
+
+    /// Returns the uses of all connections, of those that were closed as well; from now on
+    /// exact ones.
     pub(crate) fn uses(&self, totals: &Counters) -> Uses {
+        self.is_exact.store(true, Relaxed);
         let times = HistogramCells::new();
         let holders = self.holders.lock();
         let (mut checkouts, mut peeks) = totals.uses_of_closed();

@@ -6,6 +6,7 @@ mod atomic_instant;
 mod checkouts;
 pub(crate) mod closer;
 mod effective_size;
+mod exact_times;
 mod hooks;
 mod known_limits;
 mod lifetime;

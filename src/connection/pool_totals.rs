@@ -11,13 +11,12 @@ pub(crate) struct PoolTotals {
     pub(super) checkouts: Checkouts,
 }
 
-impl Default for PoolTotals {
-    fn default() -> PoolTotals {
-        PoolTotals { counters: Counters::new(), checkouts: Checkouts::default() }
-    }
-}
-
 impl PoolTotals {
+    /// Creates them; `is_exact`: the times in use are exact from the first one on.
+    pub(super) fn new(is_exact: bool) -> PoolTotals {
+        PoolTotals { counters: Counters::new(), checkouts: Checkouts::new(is_exact) }
+    }
+
     /// Returns how often connections were checked out and peeked at.
     pub(super) fn uses(&self) -> Uses {
         self.checkouts.uses(&self.counters)

@@ -5,6 +5,7 @@ use super::age_limits::AgeLimits;
 use super::atomic_instant::AtomicInstant;
 use super::checkouts::{CheckoutInfo, HolderReport};
 use super::effective_size::EffectiveSize;
+use super::exact_times;
 use super::hooks::Hooks;
 use super::known_limits::KnownLimits;
 use super::option_conflicts;
@@ -90,6 +91,7 @@ impl<D: Driver> Shared<D> {
         );
         let defaults = config.session_defaults();
         let session_defaults = (!defaults.is_empty()).then_some(defaults);
+        let is_exact = !observers.is_empty() || exact_times::are_needed(&config);
         Arc::new(Shared {
             permits: Permits::new(effective_size.effective()),
             age_limits: AgeLimits::new(&config),
@@ -101,7 +103,7 @@ impl<D: Driver> Shared<D> {
             config,
             hooks,
             session_defaults,
-            totals: Arc::default(),
+            totals: Arc::new(PoolTotals::new(is_exact)),
             event_log: EventLog::new(name, observers),
             on_end: OnceLock::new(),
             bursts_are_watched: AtomicBool::new(false),

@@ -61,10 +61,11 @@ impl<D: Driver> Engine<D> {
         match self.core.take(Instant::now) {
             Take::Idle(managed) => {
                 let mut lease = Lease::new(self, managed);
-                let now = Tick::read();
+                let now = lease.managed().now();
                 match lease.managed_mut().look(now) {
                     CheckoutVerdict::Ready if self.shared.hooks().on_checkout().is_none() => {
-                        return Ok(lease.handed_out(site, Duration::ZERO, now));
+                        lease.hand_out(site, Duration::ZERO, now);
+                        return Ok(lease);
                     }
                     verdict => first = Some((lease, verdict)),
                 }
@@ -76,8 +77,9 @@ impl<D: Driver> Engine<D> {
         let deadline = clock::after(began, timeout);
         let check_out = CheckOut { engine: self, began, timeout, deadline, blocking, ticket: None };
         let lease = check_out.run(first)?;
-        let now = Instant::now();
-        Ok(lease.handed_out(site, now.saturating_duration_since(began), Tick::of(now)))
+        let waited = began.elapsed();
+        lease.hand_out(site, waited, lease.managed().now());
+        Ok(lease)
     }
 
     /// Hands out an idle connection that needs no ping. Never waits, never opens.
@@ -99,12 +101,14 @@ impl<D: Driver> Engine<D> {
                 Take::Nothing | Take::Closed => return None,
             };
             let mut lease = Lease::new(self, managed);
-            match lease.managed_mut().look(Tick::of(now)) {
+            let tick = lease.managed().now();
+            match lease.managed_mut().look(tick) {
                 // There is no time for a ping; as far as the kernel knows it is alive.
                 CheckoutVerdict::Ready | CheckoutVerdict::Unverified => {
                     match self.prepare_now(lease)? {
                         Prepared::Ready(lease) => {
-                            return Some(lease.handed_out(site, Duration::ZERO, Tick::of(now)));
+                            lease.hand_out(site, Duration::ZERO, lease.managed().now());
+                            return Some(lease);
                         }
                         Prepared::Refused => {}
                     }

@@ -33,12 +33,7 @@ impl<D: Driver> Lease<D> {
     }
 
     #[inline]
-    pub(super) fn handed_out(
-        self,
-        site: &'static Location<'static>,
-        waited: Duration,
-        now: Tick,
-    ) -> Lease<D> {
+    pub(super) fn hand_out(&self, site: &'static Location<'static>, waited: Duration, now: Tick) {
         if !waited.is_zero() {
             // First: whoever sees the check-out counted finds its wait.
             self.engine.shared.totals().count_wait(waited);
@@ -48,7 +43,6 @@ impl<D: Driver> Lease<D> {
         if !waited.is_zero() || self.engine.shared.event_log().is_observed() {
             self.report_checkout(site, waited, now);
         }
-        self
     }
 
     #[cold]
@@ -131,8 +125,9 @@ impl<D: Driver> Lease<D> {
 
     #[inline]
     fn check_in(&self, managed: Box<Managed<D>>) {
-        for late in self.engine.core.check_in(managed, Instant::now) {
-            discard(late, CloseCause::planned(CloseReason::PoolClosed));
+        let late = self.engine.core.check_in(managed, Instant::now);
+        if !late.is_empty() {
+            discard_late(late);
         }
     }
 }
@@ -144,7 +139,7 @@ impl<D: Driver> Drop for Lease<D> {
         if managed.is_forked() {
             return;
         }
-        let now = Tick::read();
+        let now = managed.now();
         let has_served = managed.has_served();
         let verdict = if std::thread::panicking() && !self.was_panicking {
             Err(CloseCause::planned(CloseReason::Panicked))
@@ -199,9 +194,7 @@ impl<D: Driver> ResetTask<D> {
             return;
         }
         let Some(managed) = self.managed.take() else { return };
-        for late in self.engine.core.check_in(managed, Instant::now) {
-            discard(late, CloseCause::planned(CloseReason::PoolClosed));
-        }
+        discard_late(self.engine.core.check_in(managed, Instant::now));
     }
 }
 
@@ -211,5 +204,13 @@ impl<D: Driver> Drop for ResetTask<D> {
             self.engine.core.removed();
             discard(managed, CloseCause::planned(CloseReason::Dirty));
         }
+    }
+}
+
+/// Closes what was checked in after the pool was closed.
+#[cold]
+fn discard_late<D: Driver>(late: Vec<Box<Managed<D>>>) {
+    for managed in late {
+        discard(managed, CloseCause::planned(CloseReason::PoolClosed));
     }
 }

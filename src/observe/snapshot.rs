@@ -64,6 +64,11 @@ pub struct Snapshot {
     /// connection idle count as zero.
     pub wait: Histogram,
     /// How long connections were in use, from check-out to check-in, resets included.
+    ///
+    /// Measured to the nanosecond from the first snapshot of the pool on; from the start if the
+    /// pool has an observer or an option that needs it, such as a `ping_after` below a second.
+    /// Until then the clock is as coarse as the system's timer (1 to 10 ms): each time may be
+    /// wrong by that, but not their mean.
     pub usage: Histogram,
     /// How long it took to open connections.
     pub connect: Histogram,

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A caught panic, as an error.
 pub(crate) struct CaughtPanic {
-    message: String,
+    message: Box<str>,
 }
 
 impl fmt::Debug for CaughtPanic {
@@ -30,12 +30,16 @@ impl fmt::Display for CaughtPanic {
 impl std::error::Error for CaughtPanic {}
 
 /// Runs foreign code; returns its panic, if it panics, as an error.
+#[inline]
 pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
-        let message = text_of(&*payload);
-        drop_payload(payload);
-        CaughtPanic { message }
-    })
+    catch_unwind(AssertUnwindSafe(work)).map_err(caught)
+}
+
+#[cold]
+fn caught(payload: Box<dyn Any + Send>) -> CaughtPanic {
+    let message = text_of(&*payload).into();
+    drop_payload(payload);
+    CaughtPanic { message }
 }
 
 /// Drops a value of a foreign type; catches a panic of its destructor.

@@ -9,7 +9,7 @@
 #![expect(unsafe_code, reason = "the system calls that no dependency wraps")]
 
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,7 +143,8 @@ pub(crate) fn peek(socket: BorrowedFd<'_>, buffer: &mut PeekBuffer) -> Verdict {
     if got == 0 {
         return Verdict::Closed(0);
     }
-    match io::Error::last_os_error().raw_os_error().unwrap_or(0) {
+    // An error of the system owns nothing: its drop would only cost time.
+    match ManuallyDrop::new(io::Error::last_os_error()).raw_os_error().unwrap_or(0) {
         libc::EAGAIN => Verdict::Quiet,
         // Interrupted by a signal before anything was read: repeated.
         libc::EINTR => peek(socket, buffer),
@@ -466,29 +467,14 @@ pub(crate) fn run_in_forked_child(function: extern "C" fn()) {
     unsafe { libc::pthread_atfork(None, None, Some(function)) };
 }
 
-/// Returns the time since the computer's start with and without the time that it was
-/// suspended; twice the same where the system does not tell.
-pub(crate) fn boot_and_monotonic_time() -> (Duration, Duration) {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let clocks = (libc::CLOCK_BOOTTIME, libc::CLOCK_MONOTONIC);
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let clocks = (libc::CLOCK_MONOTONIC, libc::CLOCK_MONOTONIC);
-    (time_of(clocks.0), time_of(clocks.1))
-}
-
-/// Returns the monotonic time.
+/// Returns the nanoseconds of this clock of the system; 0 if there is none.
 #[inline]
-pub(crate) fn monotonic_time() -> Duration {
-    time_of(libc::CLOCK_MONOTONIC)
-}
-
-#[inline]
-fn time_of(clock: libc::clockid_t) -> Duration {
+pub(crate) fn time_of(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one `timespec` to the pointer, or fails and writes none.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -1,7 +1,7 @@
 //! Lifetime, idle time and retirement of a connection.
 
 use super::managed::{Managed, tick_of};
-use crate::connection::lifetime;
+use crate::connection::{exact_times, lifetime};
 use crate::driver::Driver;
 use crate::observe::CloseReason;
 use crate::sys::clock::Tick;
@@ -24,6 +24,20 @@ impl<D: Driver> Managed<D> {
         now >= self.deadline_tick || !self.shared.age_limits().is_as_at_birth()
     }
 
+    /// Returns the time, for its check-out and its check-in: by the coarse clock, unless
+    /// somebody may notice.
+    #[inline]
+    pub(crate) fn now(&self) -> Tick {
+        if self.shared.pool_totals().checkouts.is_exact() {
+            return Tick::read();
+        }
+        let now = Tick::read_coarse();
+        if now < self.exact_from && self.shared.age_limits().is_as_at_birth() {
+            return now;
+        }
+        Tick::read()
+    }
+
     /// Counts the time for which the computer was suspended, which instants do not count.
     #[inline]
     pub(super) fn count_suspension(&mut self) {
@@ -40,6 +54,7 @@ impl<D: Driver> Managed<D> {
         self.asleep += time;
         self.deadline = self.deadline.map(earlier);
         self.deadline_tick = tick_of(self.deadline);
+        self.exact_from = exact_times::from(self.deadline);
         self.idle_since = self.idle_since.earlier_by(time);
         self.kept_alive = self.kept_alive.map(earlier);
     }
@@ -181,6 +196,46 @@ mod tests {
     /// The suspended time that the pool has noted so far, and so much more.
     fn after(shared: &Shared<Quiet>, more: Duration) -> Duration {
         Duration::from_nanos(shared.suspended()) + more
+    }
+
+    /// Returns `true` if a hundred readings of its clock are exact.
+    fn is_exact(managed: &Managed<Quiet>) -> bool {
+        (0..100).all(|_| {
+            let before = Tick::read();
+            let now = managed.now();
+            before <= now && now <= Tick::read()
+        })
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_clock_is_coarse_until_somebody_may_notice() {
+        let (shared, now) = (shared(), Instant::now());
+        let (mut managed, _far) = open(&shared, now);
+        assert!(!is_exact(&managed));
+        // It ends in less than the coarse clock may be late.
+        managed.grow_older(4 * HOUR - Duration::from_millis(50));
+        assert!(is_exact(&managed));
+        let (managed, _far) = open(&shared, now);
+        assert!(!is_exact(&managed));
+        let proxy = Config { proxy_max_lifetime: Some(HOUR), ..Config::default() };
+        shared.age_limits().apply(&proxy, None);
+        assert!(is_exact(&managed), "it may live less long than it was to");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn who_reads_the_times_in_use_or_is_told_of_them_has_exact_ones() {
+        let (shared, now) = (shared(), Instant::now());
+        let (managed, _far) = open(&shared, now);
+        assert!(!is_exact(&managed));
+        let _ = shared.uses();
+        assert!(is_exact(&managed));
+        struct Told;
+        impl crate::observe::Observer for Told {}
+        let config = Config { max_lifetime: Some(HOUR), ..Config::default() };
+        let observed = Shared::new(Quiet, config, Hooks::none(), vec![Arc::new(Told)]);
+        assert!(is_exact(&open(&observed, now).0));
     }
 
     #[test]

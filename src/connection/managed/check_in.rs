@@ -80,7 +80,8 @@ impl<D: Driver> Managed<D> {
     }
 
     #[cold]
-    fn report_ended(&self, EndedCheckout { used, is_late }: EndedCheckout) {
+    fn report_ended(&self, ended: EndedCheckout) {
+        let (used, is_late) = (ended.used(), ended.is_late);
         let (log, totals) = (self.shared.event_log(), self.shared.totals());
         if is_late {
             log.returned_late(totals, self.id, used, &self.checkout.site());

@@ -5,6 +5,7 @@ use super::cause::CloseCause;
 use super::parts::Parts;
 use crate::connection::checkouts::CheckoutInfo;
 use crate::connection::closer::Stop;
+use crate::connection::exact_times;
 use crate::connection::lifetime;
 use crate::connection::permits::Permit;
 use crate::connection::shared::Shared;
@@ -34,6 +35,8 @@ pub(crate) struct Managed<D: Driver> {
     pub(super) deadline: Option<Instant>,
     /// The same for the hot path.
     pub(super) deadline_tick: Tick,
+    /// From when on only exact times tell whether its deadline has passed.
+    pub(super) exact_from: Tick,
     /// When it was last returned; its birth if it was never checked out.
     pub(super) idle_since: Tick,
     /// When a ping last kept it alive while it was idle.
@@ -87,6 +90,7 @@ impl<D: Driver> Managed<D> {
             birth,
             deadline,
             deadline_tick: tick_of(deadline),
+            exact_from: exact_times::from(deadline),
             idle_since: Tick::of(now),
             kept_alive: None,
             verified: Tick::of(now),

@@ -284,12 +284,16 @@ impl Driver for Postgres {
         usage: Usage,
         reset: Reset,
     ) -> SessionState {
+        if usage == Usage::Unused {
+            // The driver reads and writes only while it is borrowed mutably.
+            return SessionState::Clean;
+        }
         // The driver notices the end a moment after the message that announces it.
         let has_ended = state.protocol.as_ref().is_some_and(|protocol| protocol.has_ended());
         if has_ended || client.is_closed() {
             return SessionState::Broken;
         }
-        if reset != Reset::None && usage != Usage::Unused {
+        if reset != Reset::None {
             reset::drop_notifications(client);
         }
         let is_known_idle = std::mem::take(&mut state.is_known_idle);

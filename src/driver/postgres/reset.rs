@@ -58,9 +58,6 @@ pub(super) fn session_state(
     usage: Usage,
     reset: Reset,
 ) -> SessionState {
-    if usage == Usage::Unused {
-        return SessionState::Clean;
-    }
     if protocol.is_some_and(SharedState::has_lost_statements) {
         return SessionState::OutOfSync;
     }

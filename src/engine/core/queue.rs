@@ -188,11 +188,14 @@ impl<T, E: Clone> Core<T, E> {
     pub(crate) fn check_in(&self, item: T, clock: impl Fn() -> Instant) -> Vec<T> {
         match self.slots.put(item) {
             [None, None] => Vec::new(),
-            items => {
-                let items = items.into_iter().flatten();
-                items.filter_map(|item| self.check_in_locked(item, &clock)).collect()
-            }
+            items => self.check_in_all(items, clock),
         }
+    }
+
+    #[inline(never)]
+    fn check_in_all(&self, items: [Option<T>; 2], clock: impl Fn() -> Instant) -> Vec<T> {
+        let items = items.into_iter().flatten();
+        items.filter_map(|item| self.check_in_locked(item, &clock)).collect()
     }
 
     fn check_in_locked(&self, item: T, clock: impl Fn() -> Instant) -> Option<T> {

@@ -9,7 +9,7 @@ use crate::engine::dial;
 use crate::error::{ConnectError, Error, ErrorKind, FaultClass};
 use crate::observe::{CloseReason, Snapshot};
 use crate::sys::catch_panic::{catch_panic, drop_catching};
-use crate::sys::clock::{self, Tick};
+use crate::sys::clock;
 use crate::sys::stalled;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -196,7 +196,7 @@ impl<D: Driver> ManagedConnection<D> {
         let Some(managed) = &mut self.managed else {
             return Err(CloseCause::planned(CloseReason::PingTimeout));
         };
-        match managed.keep(Tick::read())? {
+        match managed.keep(managed.now())? {
             CheckinVerdict::Keep => Ok(()),
             CheckinVerdict::NeedsReset if managed.may_clean_here() => managed.clean(),
             CheckinVerdict::NeedsReset => Err(CloseCause::planned(CloseReason::Dirty)),
@@ -223,7 +223,7 @@ impl<D: Driver> ManagedConnection<D> {
         let Some(managed) = &mut self.managed else {
             return Err(Refused::Invalid(CloseCause::planned(CloseReason::PingTimeout)));
         };
-        match managed.look(Tick::read()) {
+        match managed.look(managed.now()) {
             CheckoutVerdict::Ready => return Ok(()),
             CheckoutVerdict::Close(cause) => return Err(Refused::Invalid(cause)),
             CheckoutVerdict::NeedsPing | CheckoutVerdict::Unverified => {}
