@@ -12,12 +12,24 @@ pub(super) struct Locked<'a, T, E> {
 }
 
 impl<T, E: Clone> Locked<'_, T, E> {
-    /// Makes the connections in the slots idle ones. In a closed pool the check-in that has
-    /// put one there takes it out again.
-    pub(super) fn collect(&mut self) {
-        if self.state.closed {
-            return;
+    /// Shuts the slots; then as `collect`.
+    pub(super) fn shut(&mut self) {
+        if !self.slots.is_shut() {
+            // Before the search: what is checked in from now on passes the lock.
+            self.slots.set_shut(true);
+            self.empty();
         }
+    }
+
+    /// Makes the connections in the slots idle ones. Whoever has put one into slots that are
+    /// shut takes it out again.
+    pub(super) fn collect(&mut self) {
+        if !self.slots.is_shut() {
+            self.empty();
+        }
+    }
+
+    fn empty(&mut self) {
         for item in self.slots.collect() {
             self.state.one_less_in_use();
             self.state.idle.push_back(item);

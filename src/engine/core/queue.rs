@@ -98,11 +98,8 @@ impl<T, E: Clone> Core<T, E> {
         if state.closed {
             return Take::Closed;
         }
-        if state.idle.is_empty() {
-            state.collect();
-        }
         let item = if state.queue.is_empty() { state.pop_idle() } else { state.take_idle(clock()) };
-        item.map_or(Take::Nothing, Take::Idle)
+        item.or_else(|| self.slots.take_any()).map_or(Take::Nothing, Take::Idle)
     }
 
     /// Queues a caller, at the ticket of its earlier wait if it has one.
@@ -116,9 +113,7 @@ impl<T, E: Clone> Core<T, E> {
         if state.closed {
             return Join::Closed;
         }
-        // Before the search: what is checked in from now on passes the lock.
-        self.slots.set_shut(true);
-        state.collect();
+        state.shut();
         if let Some(item) = state.take_idle(now) {
             return Join::Idle(item);
         }
@@ -432,8 +427,7 @@ impl<T, E: Clone> Core<T, E> {
     /// Closes the pool: no caller is served from now on. Returns the idle connections.
     pub(crate) fn close(&self) -> Vec<T> {
         let mut state = self.lock();
-        self.slots.set_shut(true);
-        state.collect();
+        state.shut();
         state.closed = true;
         state.notify_all(|| Handover::Closed);
         state.idle.drain(..).collect()

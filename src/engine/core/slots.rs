@@ -32,6 +32,16 @@ impl<T> Slots<T> {
         self.slots[slot_of_thread()].swap(None)
     }
 
+    /// Takes a connection that another thread checked in last, if there is one. The others stay
+    /// where they are, so that their threads still find them.
+    pub(super) fn take_any(&self) -> Option<T> {
+        if self.shut.load(Ordering::Relaxed) {
+            return None;
+        }
+        let (before, from) = self.slots.split_at(slot_of_thread());
+        from.iter().chain(before).find_map(|slot| slot.swap(None))
+    }
+
     /// Puts a connection in; returns those that must be checked in under the lock: this one,
     /// the one that was there before, or both.
     #[inline]
@@ -52,9 +62,14 @@ impl<T> Slots<T> {
         self.slots.iter().filter_map(|slot| slot.swap(None))
     }
 
+    /// Under the core's lock, which makes it certain.
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Relaxed)
+    }
+
     /// Under the core's lock.
     pub(super) fn set_shut(&self, shut: bool) {
-        if self.shut.load(Ordering::Relaxed) != shut {
+        if self.is_shut() != shut {
             self.shut.store(shut, Ordering::Release);
         }
     }
