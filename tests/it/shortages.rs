@@ -19,6 +19,13 @@ fn until_no_closer() {
     until!(threads_named("poolwarden-closer").is_empty());
 }
 
+/// Waits for the end of every thread that releases descriptors.
+fn until_all_is_released() {
+    for thread in ["closer", "drop", "dial", "watcher"] {
+        until!(threads_named(&format!("poolwarden-{thread}")).is_empty());
+    }
+}
+
 #[test]
 fn an_attempt_without_a_thread_to_run_on_is_an_error_and_costs_no_slot() {
     shortage::in_child(|limits| {
@@ -132,9 +139,7 @@ fn a_connection_without_a_descriptor_of_our_own_is_not_kept() {
         idle(&pool, 1);
         pool.retire_all();
         until!(pool, pool.snapshot().levels.open + pool.snapshot().levels.closing == 0);
-        // Their ends release descriptors.
-        until_no_closer();
-        until!(threads_named("poolwarden-watcher").is_empty());
+        until_all_is_released();
         script.once(At::Connect, Act::SkipWatch);
         // The two ends of the connection, and no more.
         let two = limits.descriptors(2);

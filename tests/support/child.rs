@@ -70,15 +70,17 @@ pub(crate) fn run(test: &str, inside: (&str, &str), launcher: &[&str], limit: Du
     command.env(inside.0, inside.1).stdin(Stdio::null()).stdout(copy()).stderr(copy());
     let child = command.spawn().expect("a test can be run a second time");
     let status = end_within(child, limit);
-    let output_text = text(&mut output);
-    let status =
-        status.unwrap_or_else(|| panic!("{test} hangs in its child process:\n{output_text}"));
-    assert!(status.success(), "{test} failed in its child process:\n{output_text}");
-    assert!(
-        output_text.contains("1 passed"),
-        "the child process did not run {test}:\n{output_text}"
-    );
-    output_text
+    let output = text(&mut output);
+    let printed = indented(&output);
+    let status = status.unwrap_or_else(|| panic!("{test} hangs in its child process:\n{printed}"));
+    assert!(status.success(), "{test} failed in its child process:\n{printed}");
+    assert!(output.contains("1 passed"), "the child process did not run {test}:\n{printed}");
+    output
+}
+
+/// Indents what a child process printed, so that nobody takes its result for this process's.
+fn indented(output: &str) -> String {
+    output.lines().map(|line| format!("    {line}\n")).collect()
 }
 
 fn end_within(mut child: Child, limit: Duration) -> Option<ExitStatus> {
