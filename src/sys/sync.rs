@@ -39,6 +39,12 @@ impl<T> Slot<T> {
     }
 }
 
+/// Returns after a growing pause each time, some microseconds in all.
+pub(crate) fn spins() -> impl Iterator<Item = ()> {
+    let backoff = crossbeam_utils::Backoff::new();
+    (0..6).map(move |_| backoff.spin())
+}
+
 /// Returns the index of this thread's slot, which other threads may share.
 #[inline]
 pub(crate) fn slot_of_thread() -> usize {

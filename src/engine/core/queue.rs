@@ -109,6 +109,11 @@ impl<T, E: Clone> Core<T, E> {
         max_waiting: Option<u32>,
         now: Instant,
     ) -> Join<T, E> {
+        if ticket.is_none()
+            && let Some(item) = self.slots.take_soon()
+        {
+            return Join::Idle(item);
+        }
         let mut state = self.lock();
         if state.closed {
             return Join::Closed;

@@ -10,7 +10,7 @@
 //! acquiring and releasing swaps of one slot, and takes the connection out again; if it came
 //! later, it has found the connection.
 
-use crate::sys::sync::{AtomicBool, Ordering, SLOTS, Slot, slot_of_thread};
+use crate::sys::sync::{AtomicBool, Ordering, SLOTS, Slot, slot_of_thread, spins};
 
 pub(super) struct Slots<T> {
     slots: [Slot<T>; SLOTS],
@@ -40,6 +40,12 @@ impl<T> Slots<T> {
         }
         let (before, from) = self.slots.split_at(slot_of_thread());
         from.iter().chain(before).find_map(|slot| slot.swap(None))
+    }
+
+    /// As `take_any`, and looks several times within some microseconds: another processor may
+    /// check one in, which costs less than to sleep until then.
+    pub(super) fn take_soon(&self) -> Option<T> {
+        spins().find_map(|()| self.take_any())
     }
 
     /// Puts a connection in; returns those that must be checked in under the lock: this one,
