@@ -9,17 +9,18 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let url = std::env::var("DATABASE_URL").unwrap_or_default();
     let Some(name) = std::env::args().nth(1) else {
-        eprintln!("usage: cli_tool NAME");
+        // Not `eprintln!` or `println!`, which panic where the reader has gone, as in
+        // `cli_tool tea | head -0`.
+        let _ = writeln!(io::stderr(), "usage: cli_tool NAME");
         return ExitCode::from(64);
     };
     match orders(&url, &name) {
-        // Not `println!`, which panics where the reader has gone, as in `cli_tool tea | head -0`.
         Ok(count) => match writeln!(io::stdout(), "{count}") {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         },
         Err(error) => {
-            eprintln!("{error}");
+            let _ = writeln!(io::stderr(), "{error}");
             ExitCode::FAILURE
         }
     }

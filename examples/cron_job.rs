@@ -23,12 +23,13 @@ fn main() -> ExitCode {
     let url = std::env::var("DATABASE_URL").unwrap_or_default();
     match delete_old_orders(&url, PATIENCE) {
         Ok(deleted) => {
-            // The work is done, whether or not this is read: `println!` would panic.
+            // The work is done, whether or not this is read: `println!` would panic, and so
+            // would `eprintln!` below.
             let _ = writeln!(io::stdout(), "{deleted} orders deleted");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("{error}");
+            let _ = writeln!(io::stderr(), "{error}");
             ExitCode::from(exit_code(&error))
         }
     }

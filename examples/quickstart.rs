@@ -12,7 +12,15 @@
 
 use poolwarden::driver::Driver;
 use poolwarden::{Error, Pool, PooledConnection};
+use std::io::{self, Write};
 use std::time::Duration;
+
+/// Prints a line. `println!` panics where the reader has gone, as in `quickstart | head -1`.
+macro_rules! say {
+    ($($text:tt)*) => {
+        drop(writeln!(io::stdout(), $($text)*))
+    };
+}
 
 type ExampleResult = Result<(), Box<dyn std::error::Error>>;
 
@@ -28,19 +36,19 @@ fn main() -> ExampleResult {
 
 /// Shows the timeout error and the snapshot; the same for every database.
 fn show_timeout_and_snapshot<D: Driver>(pool: &Pool<D>) -> ExampleResult {
-    println!("\nBoth connections of the pool are in use; a third caller waits 200 ms:");
+    say!("\nBoth connections of the pool are in use; a third caller waits 200 ms:");
     let held: Vec<PooledConnection<D>> = vec![pool.get()?, pool.get()?];
     match pool.get_timeout(Duration::from_millis(200)) {
         Ok(_) => return Err("a third connection from a pool of two".into()),
-        Err(error) => println!("  {error}"),
+        Err(error) => say!("  {error}"),
     }
     drop(held);
-    println!("\nSnapshot:\n  {}", pool.snapshot());
+    say!("\nSnapshot:\n  {}", pool.snapshot());
     Ok(())
 }
 
 fn print_name<D: Driver>(pool: &Pool<D>) {
-    println!("Opened a pool named {:?}.", pool.name());
+    say!("Opened a pool named {:?}.", pool.name());
 }
 
 #[cfg(feature = "sqlite")]
@@ -59,16 +67,16 @@ fn on_sqlite() -> ExampleResult {
     let rows = pool.query("select id, page from visits order by id", [], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
     })?;
-    println!("4 threads wrote {} rows; they hold no connection:", rows.len());
+    say!("4 threads wrote {} rows; they hold no connection:", rows.len());
     for (id, page) in rows {
-        println!("  visit {id}: {page}");
+        say!("  visit {id}: {page}");
     }
     let rolled_back: Result<(), Error> = pool.transaction(|tx| {
         tx.execute("delete from visits", [])?;
         Err(Error::caller("no, keep them"))
     });
     let left = pool.query("select 1 from visits", [], |_| Ok(()))?.len();
-    println!("A transaction that ended in {rolled_back:?} left {left} rows.");
+    say!("A transaction that ended in {rolled_back:?} left {left} rows.");
     show_timeout_and_snapshot(&pool)?;
     drop(pool);
     Ok(std::fs::remove_file(file)?)
@@ -85,17 +93,17 @@ fn on_postgres(url: &str) -> ExampleResult {
         }
     });
     let rows = pool.query("select n::bigint from generate_series(1, 4) as n", &[])?;
-    println!("4 threads shared 2 connections; now {} rows, and the rows hold none:", rows.len());
+    say!("4 threads shared 2 connections; now {} rows, and the rows hold none:", rows.len());
     for row in rows {
         let n: i64 = row.get(0);
         let square: i64 = pool.query_one("select $1::bigint * $1", &[&n])?.get(0);
-        println!("  {n} squared is {square}");
+        say!("  {n} squared is {square}");
     }
     let rolled_back: Result<(), Error> = pool.transaction(|tx| {
         tx.batch_execute("create table poolwarden_quickstart (n integer)")?;
         Err(Error::caller("no, leave no table"))
     });
-    println!("A transaction that ended in {rolled_back:?} left no table.");
+    say!("A transaction that ended in {rolled_back:?} left no table.");
     show_timeout_and_snapshot(&pool)
 }
 
@@ -111,16 +119,16 @@ fn on_mysql(url: &str) -> ExampleResult {
         }
     });
     let rows: Vec<u64> = pool.query("select 1 union select 2 union select 3 union select 4")?;
-    println!("4 threads shared 2 connections; now {} rows, and the rows hold none:", rows.len());
+    say!("4 threads shared 2 connections; now {} rows, and the rows hold none:", rows.len());
     for n in rows {
         let square: Option<u64> = pool.exec_first("select ? * ?", (n, n))?;
-        println!("  {n} squared is {}", square.unwrap_or_default());
+        say!("  {n} squared is {}", square.unwrap_or_default());
     }
     let rolled_back: Result<(), Error> = pool.transaction(|tx| {
         tx.query_drop("do 1")?;
         Err(Error::caller("no, nothing"))
     });
-    println!("A transaction ended in {rolled_back:?}.");
+    say!("A transaction ended in {rolled_back:?}.");
     show_timeout_and_snapshot(&pool)
 }
 

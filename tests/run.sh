@@ -125,6 +125,7 @@ failed_tests() {
             is_complete[program] = count == int(substr($0, RSTART))
             list[program] = names
         }
+        /^test result: ok\. / { delete list[program] }
         /^  process didn.t exit successfully: / { has_died = 1 }
         END {
             for (program in list) {

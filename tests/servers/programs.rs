@@ -1,6 +1,6 @@
 //! What the caller of a compiled program sees: its exit code and its output.
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use support::wait::within;
@@ -9,6 +9,7 @@ use support::{mariadb, port, postgres as pg};
 const TOOL: &str = env!("CARGO_BIN_EXE_tool");
 const CRON_JOB: &str = env!("CARGO_BIN_EXE_cron_job");
 const CLI_TOOL: &str = env!("CARGO_BIN_EXE_cli_tool");
+const QUICKSTART: &str = env!("CARGO_BIN_EXE_quickstart");
 
 const LONG: Duration = Duration::from_secs(120);
 
@@ -40,11 +41,21 @@ fn run(program: &str, arguments: &[&str], url: &str) -> Ended {
     ended(command(program, arguments, url).spawn().expect("it starts"))
 }
 
-/// Runs a program whose reader has gone before it writes.
+/// A pipe whose reader has gone.
+fn unread() -> Stdio {
+    io::pipe().expect("two descriptors").1.into()
+}
+
+/// Runs a program whose output is not read.
 fn run_unread(program: &str, arguments: &[&str], url: &str) -> Ended {
-    let mut child = command(program, arguments, url).spawn().expect("it starts");
-    drop(child.stdout.take());
-    ended(child)
+    let mut command = command(program, arguments, url);
+    ended(command.stdout(unread()).spawn().expect("it starts"))
+}
+
+/// Runs a program whose errors are not read; returns its exit code.
+fn code_without_errors(program: &str, arguments: &[&str], url: &str) -> Option<i32> {
+    let mut command = command(program, arguments, url);
+    ended(command.stderr(unread()).spawn().expect("it starts")).code
 }
 
 fn away(scheme: &str) -> String {
@@ -125,6 +136,18 @@ fn a_program_whose_reader_has_gone_does_not_panic() {
     // What it was told to do is done.
     assert_eq!(run_unread(CRON_JOB, &[], &url).code, Some(0));
     assert_eq!(run_unread(CLI_TOOL, &["tea"], &url).code, Some(1));
+    assert_eq!(run_unread(QUICKSTART, &[], &url).code, Some(0));
+}
+
+#[test]
+fn a_program_whose_errors_are_not_read_has_its_exit_code() {
+    // Of a panic it would be 101.
+    assert_eq!(code_without_errors(TOOL, &[], ""), Some(2));
+    assert_eq!(code_without_errors(TOOL, &["doctor", &away("postgres")], ""), Some(1));
+    assert_eq!(code_without_errors(CRON_JOB, &[], ""), Some(78));
+    assert_eq!(code_without_errors(CLI_TOOL, &[], ""), Some(64));
+    assert_eq!(code_without_errors(CLI_TOOL, &["tea"], "nonsense"), Some(1));
+    assert_eq!(code_without_errors(QUICKSTART, &[], "oracle://h/d"), Some(1));
 }
 
 #[test]
