@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 /// effect. In-process it is repeated that often.
 const REPEAT: Duration = Duration::from_millis(20);
 
+/// The longest pause between two cancels: a transaction of short statements may be between two
+/// of them each time, and goes on until a cancel meets one.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
 impl StatementTimer {
     /// Starts the timeout for what the caller does with the connection until `end`, if the
     /// borrow has a timeout.
@@ -131,10 +135,10 @@ impl StatementTimer {
 }
 
 /// Returns how long after so many requests, and one more, the next one follows: at most a dozen
-/// go out within a `cancel_timeout` of a second.
+/// go out within a `cancel_timeout` of a second, and two a second within a long one.
 fn pause(requests: u32, cancel_timeout: Duration) -> Duration {
     let doubled = REPEAT.saturating_mul(1 << requests.min(16));
-    doubled.min((cancel_timeout / 8).max(REPEAT))
+    doubled.min((cancel_timeout / 8).clamp(REPEAT, LONGEST_PAUSE))
 }
 
 impl State {
@@ -202,5 +206,26 @@ impl StatementObserver for StatementTimer {
         let began = state.ended(Counted::ByStream);
         drop(state);
         self.report_if_slow(began);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cancels_follow_each_other_less_and_less_often_but_twice_a_second() {
+        let second = Duration::from_secs(1);
+        let number = |cancel_timeout: Duration| {
+            let mut passed = Duration::ZERO;
+            (0..).take_while(move |requests| {
+                passed += pause(*requests, cancel_timeout);
+                passed < cancel_timeout
+            })
+        };
+        assert_eq!(number(second).count(), 9);
+        assert!((50..70).contains(&number(30 * second).count()));
+        assert_eq!(pause(0, second), REPEAT);
+        assert_eq!(pause(100, Duration::ZERO), REPEAT);
     }
 }
