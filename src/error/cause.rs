@@ -1,8 +1,8 @@
 //! The text of a driver's error, or of another foreign error: the server's primary message
 //! and code, or the driver's own text, on one line.
 //!
-//! DETAIL, HINT, the statement and its parameters are left out: they may hold data of the
-//! application.
+//! DETAIL, HINT, the statement, its parameters and the values of rows are left out: they may
+//! hold data of the application.
 
 use crate::sys::catch_panic::catch_panic;
 use crate::sys::one_line::one_line;
@@ -59,6 +59,10 @@ fn of_server(error: &(dyn StdError + 'static)) -> Option<String> {
             return Some(format!("{} ({})", server.message, server.code));
         }
     }
+    #[cfg(feature = "sqlite")]
+    if let Some(rusqlite::Error::IntegralValueOutOfRange(index, _)) = error.downcast_ref() {
+        return Some(format!("Integer out of range at index {index}"));
+    }
     // Its own text ends in the statement.
     #[cfg(all(feature = "sqlite", feature = "bundled"))]
     if let Some(rusqlite::Error::SqlInputError { msg, .. }) = error.downcast_ref() {
@@ -77,9 +81,19 @@ fn of_driver(error: &(dyn StdError + 'static)) -> Option<String> {
         return Some(if text == "error connecting to server" { String::new() } else { text });
     }
     #[cfg(feature = "mysql")]
+    if let Some(row) = error.downcast_ref::<mysql::FromRowError>() {
+        return Some(row_text(&row.0));
+    }
+    #[cfg(feature = "mysql")]
+    if let Some(value) = error.downcast_ref::<mysql::FromValueError>() {
+        return Some(value_text(&value.0));
+    }
+    #[cfg(feature = "mysql")]
     if let Some(error) = error.downcast_ref::<mysql::Error>() {
         // Without the name of the variant.
         return Some(match error {
+            mysql::Error::FromRowError(row) => row_text(row),
+            mysql::Error::FromValueError(value) => value_text(value),
             mysql::Error::IoError(error) => error.to_string(),
             mysql::Error::CodecError(error) => error.to_string(),
             mysql::Error::DriverError(error) => error.to_string(),
@@ -89,4 +103,33 @@ fn of_driver(error: &(dyn StdError + 'static)) -> Option<String> {
     }
     let _ = error;
     None
+}
+
+/// Describes a row that does not fit a type: its columns and what kind of value each has.
+#[cfg(feature = "mysql")]
+fn row_text(row: &mysql::Row) -> String {
+    let columns = row.columns_ref().iter().enumerate();
+    let columns = columns.map(|(index, column)| match row.as_ref(index) {
+        Some(value) => format!("{} ({})", column.name_str(), kind(value)),
+        None => column.name_str().into_owned(),
+    });
+    format!("its columns are {}", columns.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(feature = "mysql")]
+fn value_text(value: &mysql::Value) -> String {
+    format!("a value of the kind {} does not fit its type", kind(value))
+}
+
+#[cfg(feature = "mysql")]
+fn kind(value: &mysql::Value) -> &'static str {
+    use mysql::Value;
+    match value {
+        Value::NULL => "NULL",
+        Value::Bytes(_) => "text or bytes",
+        Value::Int(_) | Value::UInt(_) => "integer",
+        Value::Float(_) | Value::Double(_) => "floating-point number",
+        Value::Date(..) => "date",
+        Value::Time(..) => "time",
+    }
 }

@@ -157,3 +157,11 @@ fn an_option_that_the_database_does_not_have_is_refused() {
     let done = pool.build_transaction().isolation_level(level).run(|_, attempt| Ok(attempt));
     assert_eq!(done.expect("it is serializable"), 1);
 }
+
+#[test]
+fn an_error_of_a_value_that_does_not_fit_does_not_show_it() {
+    let pool = Pool::builder().build(Sqlite::memory()).expect("a database in memory");
+    let error = pool.query("select 4711", [], |row| row.get::<_, u8>(0)).expect_err("too large");
+    assert!(!format!("{error} {error:?}").contains("4711"), "{error:?}");
+    assert!(error.to_string().ends_with("Integer out of range at index 0"), "{error}");
+}

@@ -138,3 +138,18 @@ fn a_mysql_row_that_does_not_fit_its_type_is_an_error_and_not_a_panic() {
     assert_eq!(pool.snapshot().closed(), 0);
     let _ = My::new(String::new());
 }
+
+#[test]
+fn an_error_of_a_mysql_row_names_its_columns_and_shows_no_value() {
+    let Some((variant, _database)) = shared_my() else { return };
+    let pool = Pool::builder().name("rows").build(variant.driver()).expect("a pool");
+    let sql = "select 'hushhush' as word, null as gap";
+    let error = pool.query::<(u8, u8)>(sql).expect_err("no numbers");
+    let texts = [error.to_string(), format!("{error:?}"), format!("{error:#?}")];
+    assert!(texts.iter().all(|text| !text.contains("hushhush")), "{texts:?}");
+    assert_eq!(
+        texts[0],
+        "pool rows: a row does not fit the type asked for: its columns are word (text or bytes), \
+         gap (NULL)"
+    );
+}
