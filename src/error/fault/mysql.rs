@@ -143,6 +143,33 @@ impl fmt::Display for AbortedTransaction {
 
 impl std::error::Error for AbortedTransaction {}
 
+/// A parameter that the server would end the session for; nothing was sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TooLong {
+    pub(crate) longest: usize,
+    /// The server's `max_allowed_packet`.
+    pub(crate) limit: usize,
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TooLong { longest, limit } = self;
+        write!(
+            f,
+            "not sent: a parameter has {longest} bytes, which is too long for the server's \
+             max_allowed_packet {limit}"
+        )
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+impl From<TooLong> for Error {
+    fn from(error: TooLong) -> Error {
+        Error::IoError(std::io::Error::other(error))
+    }
+}
+
 /// Returns `true` if the server rolled back the whole transaction, and not only the
 /// statement. MySQL documentation, "InnoDB Error Usage": after a deadlock. What a
 /// lock wait timeout undoes depends on the server's configuration.
@@ -155,12 +182,16 @@ pub(crate) fn rolls_back_all(error: &Error) -> bool {
 pub(crate) fn fault(error: &Error) -> Fault {
     match error {
         Error::MySqlError(server) => by_number(server.code, &server.message),
-        Error::IoError(error) => {
-            match error.get_ref().and_then(|inner| inner.downcast_ref::<AbortedTransaction>()) {
+        Error::IoError(error) => match error.get_ref() {
+            Some(inner) if inner.is::<TooLong>() => Class::Usage
+                .of_statement()
+                .with_connection(Usability::Usable)
+                .with_retry_safety(RetrySafety::Permanent),
+            inner => match inner.and_then(|inner| inner.downcast_ref::<AbortedTransaction>()) {
                 Some(aborted) => aborted.fault.of_class(Class::TransactionAborted),
                 None => Class::Disconnected.of_statement(),
-            }
-        }
+            },
+        },
         // Either a request, which was not sent, or a reply, which was not read to its end.
         // The driver does not export the type of this error; its texts are constants.
         Error::CodecError(error) if error.to_string().contains("max_allowed_packet") => {

@@ -5,6 +5,7 @@ mod beginning;
 mod ending;
 mod harmless;
 mod known;
+mod long_data;
 mod nontransactional;
 mod outcome;
 mod own_text;

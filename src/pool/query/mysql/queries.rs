@@ -4,6 +4,7 @@ use super::autocommit;
 use super::ending;
 use super::harmless;
 use super::harmless::Judgement;
+use super::long_data;
 use super::proof::Proving;
 use super::write_result::MySqlWriteResult;
 use crate::config::Reset;
@@ -151,6 +152,7 @@ impl Pool<MySql> {
         let is_by_need = self.resets_by_need();
         let (session, state) = lend(&mut connection, sql);
         let run = || {
+            long_data::check(session, &params)?;
             let statement = session.prep(sql)?;
             let proving = match is_by_need {
                 true => Some(Proving::begin(session, state, sql, &statement)?),

@@ -9,6 +9,7 @@
 use super::beginning::beginning;
 use super::ending::Ending;
 use super::known::{Known, Prepared};
+use super::long_data;
 use super::nontransactional;
 use super::nontransactional::PermanentChanges;
 use super::own_text::run;
@@ -335,6 +336,8 @@ impl Queryable for MySqlTransaction<'_> {
         P: Into<Params>,
     {
         let (statement, known) = self.begin_prepared(statement)?;
+        let params = params.into();
+        self.check_length(&params)?;
         self.sent(known);
         let failure = &mut self.failure;
         self.connection.exec_iter(statement, params).inspect_err(|error| note(failure, error))
@@ -427,6 +430,12 @@ impl MySqlTransaction<'_> {
         Ok((statement, known))
     }
 
+    /// Refuses what the server would end the session for, without an end of the transaction.
+    fn check_length(&mut self, params: &Params) -> mysql::Result<()> {
+        let failure = &mut self.failure;
+        long_data::check(self.connection, params).inspect_err(|error| note(failure, error))
+    }
+
     fn sees_savepoints(&mut self, sql: &str) {
         self.has_savepoints |= effect::has_word(sql, &["savepoint"]);
     }
@@ -444,6 +453,7 @@ impl MySqlTransaction<'_> {
         each: impl FnMut(Row),
     ) -> mysql::Result<()> {
         let (statement, known) = self.begin_prepared(statement)?;
+        self.check_length(&params)?;
         let result = self.connection.exec_iter(statement, params);
         let outcome = result.and_then(|result| read(result, each));
         self.record(known, outcome)
