@@ -75,7 +75,15 @@ impl<D: Driver> Engine<D> {
         }
         let began = Instant::now();
         let deadline = clock::after(began, timeout);
-        let check_out = CheckOut { engine: self, began, timeout, deadline, blocking, ticket: None };
+        let check_out = CheckOut {
+            engine: self,
+            began,
+            timeout,
+            deadline,
+            blocking,
+            ticket: None,
+            unused: None,
+        };
         let lease = check_out.run(first)?;
         let waited = began.elapsed();
         lease.hand_out(site, waited, lease.managed().now());
@@ -175,6 +183,8 @@ struct CheckOut<'a, D: Driver> {
     blocking: Blocking,
     /// Kept if the connection that was handed over fails its check.
     ticket: Option<Ticket>,
+    /// Why the last new connection was closed instead of being handed out.
+    unused: Option<CloseReason>,
 }
 
 impl<D: Driver> CheckOut<'_, D> {
@@ -194,18 +204,22 @@ impl<D: Driver> CheckOut<'_, D> {
             let checked = match verdict {
                 CheckoutVerdict::Ready => Ok(lease),
                 CheckoutVerdict::Close(cause) => {
+                    let reason = cause.reason;
                     lease.discard(cause);
-                    Err(WaitPhase::Waiting)
+                    Err(WaitPhase::after_close(reason, is_new))
                 }
                 CheckoutVerdict::NeedsPing | CheckoutVerdict::Unverified => {
                     match self.ping(lease)? {
                         Pinged::Answered(lease) => Ok(lease),
                         Pinged::Failed(CloseReason::PingTimeout) => Err(WaitPhase::Pinging),
-                        Pinged::Failed(_) => Err(WaitPhase::Waiting),
+                        Pinged::Failed(reason) => Err(WaitPhase::after_close(reason, is_new)),
                         Pinged::Late => return Err(self.too_late(WaitPhase::Pinging)),
                     }
                 }
             };
+            if let Err(WaitPhase::Pausing(reason)) = checked {
+                self.unused = Some(reason);
+            }
             let phase = match checked {
                 Err(phase) => phase,
                 Ok(lease) => match self.prepare(lease, is_new)? {
@@ -215,16 +229,16 @@ impl<D: Driver> CheckOut<'_, D> {
             };
             self.check_time(phase)?;
             new_and_dead = if is_new { new_and_dead + 1 } else { 0 };
-            self.pause(NEW_AND_DEAD_PAUSE.pause(new_and_dead, fastrand::f64()))?;
+            self.pause(NEW_AND_DEAD_PAUSE.pause(new_and_dead, fastrand::f64()), phase)?;
         }
     }
 
-    fn pause(&self, pause: Duration) -> Result<(), Error> {
+    fn pause(&self, pause: Duration, phase: WaitPhase) -> Result<(), Error> {
         if pause.is_zero() {
             return Ok(());
         }
         std::thread::sleep(pause.min(clock::left(self.deadline, Instant::now())));
-        self.check_time(WaitPhase::Pausing)
+        self.check_time(phase)
     }
 
     fn check_time(&self, phase: WaitPhase) -> Result<(), Error> {
@@ -235,6 +249,13 @@ impl<D: Driver> CheckOut<'_, D> {
     }
 
     fn too_late(&self, phase: WaitPhase) -> Error {
+        let phase = match self.unused {
+            // The next one would have met the same.
+            Some(reason) if phase == WaitPhase::Waiting && reason.is_planned() => {
+                WaitPhase::Pausing(reason)
+            }
+            _ => phase,
+        };
         checkout_error::too_late(self.engine, self.began, self.timeout, phase)
     }
 

@@ -3,7 +3,9 @@
 use super::engine::Engine;
 use super::wait_phase::WaitPhase;
 use crate::driver::Driver;
+use crate::driver::workarounds::async_context::{ENDING_THREAD, thread_is_ending};
 use crate::error::{ConnectError, Error, ErrorKind, FaultClass, Levels};
+use crate::observe::CloseReason;
 use crate::sys::counted::counted;
 use crate::sys::human_duration::HumanDuration;
 use std::sync::Arc;
@@ -31,8 +33,12 @@ pub(super) fn async_context<D: Driver>(engine: &Engine<D>, action: &str) -> Erro
 }
 
 pub(super) fn unusable_here<D: Driver>(engine: &Engine<D>) -> Error {
-    let message = "a connection cannot be used on a thread of an async runtime, where the driver \
-                   panics; move the call to spawn_blocking or web::block";
+    let message = if thread_is_ending() {
+        ENDING_THREAD
+    } else {
+        "a connection cannot be used on a thread of an async runtime, where the driver panics; \
+         move the call to spawn_blocking or web::block"
+    };
     let error = Error::new(ErrorKind::AsyncContext, message).in_pool(engine.shared.name());
     error.with_levels(engine.levels())
 }
@@ -91,8 +97,8 @@ fn cause<D: Driver>(engine: &Engine<D>, phase: WaitPhase, levels: &Levels, now: 
     if phase == WaitPhase::Pinging {
         return "an idle connection did not answer its ping".into();
     }
-    if phase == WaitPhase::Pausing {
-        return "the peer closed every connection immediately after it had been opened".into();
+    if let WaitPhase::Pausing(reason) = phase {
+        return new_and_closed(engine, reason);
     }
     if phase == WaitPhase::Preparing {
         return "a hook did not finish in time".into();
@@ -114,7 +120,7 @@ fn cause<D: Driver>(engine: &Engine<D>, phase: WaitPhase, levels: &Levels, now: 
     }
     let for_work = engine.shared.permits().for_work();
     if levels.in_use >= for_work {
-        return all_in_use(for_work, levels.max_size);
+        return all_in_use(for_work, levels);
     }
     if let Some(text) = all_shared(engine) {
         return text;
@@ -136,13 +142,33 @@ fn all_shared<D: Driver>(engine: &Engine<D>) -> Option<String> {
     (room == 0).then(|| format!("the {limit} {verb} in use ({own}{more} by this pool){reserved}"))
 }
 
-fn all_in_use(for_work: u32, max_size: u32) -> String {
+/// Describes why no new connection could be handed out, if each was closed for this reason.
+fn new_and_closed<D: Driver>(engine: &Engine<D>, reason: CloseReason) -> String {
+    match (reason, engine.shared.config().max_lifetime) {
+        (CloseReason::MaxLifetime, Some(lifetime)) => format!(
+            "the lifetime of every connection had passed before it could be handed out \
+             (max_lifetime {})",
+            as_given(lifetime)
+        ),
+        _ if reason.is_planned() => {
+            format!("every new connection was closed unused: {}", reason.phrase())
+        }
+        _ => "the peer closed every connection immediately after it had been opened".into(),
+    }
+}
+
+fn all_in_use(for_work: u32, levels: &Levels) -> String {
     let subject = match for_work {
+        // Those over a lowered cap are closed at their check-in.
+        _ if levels.in_use > levels.max_size => {
+            let most = levels.max_size;
+            return format!("{} connections are in use, and {most} may be open", levels.in_use);
+        }
         1 => "the only connection is".to_owned(),
         several => format!("all {several} connections are"),
     };
-    let reserved =
-        if for_work < max_size { ", and one permit is reserved for KILL QUERY" } else { "" };
+    let is_reserved = for_work < levels.max_size;
+    let reserved = if is_reserved { ", and one permit is reserved for KILL QUERY" } else { "" };
     format!("{subject} in use{reserved}")
 }
 

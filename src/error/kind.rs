@@ -30,7 +30,8 @@ pub enum ErrorKind {
     /// This process was forked from one that has used this crate: the connections belong to
     /// the parent process, and no pool can be built here.
     Forked,
-    /// The call would block a thread of an async runtime; move it to `spawn_blocking`.
+    /// The call would block a thread of an async runtime; move it to `spawn_blocking`. Or the
+    /// thread is ending, and the driver cannot be used on it any more.
     AsyncContext,
     /// A hook did not accept the connection: that of
     /// [`Builder::on_checkout`](crate::Builder::on_checkout), or the closure of

@@ -284,3 +284,13 @@ fn a_statement_timeout_that_could_not_act_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("statement_timeout 1s"), "{error}");
 }
+
+#[test]
+fn the_error_of_a_check_says_in_words_why_the_connection_cannot_be_used() {
+    let life = Duration::from_millis(5);
+    let (manager, _script) = manager(Transport::Tcp, |options| options.max_lifetime(life));
+    let mut conn = manager.connect().expect("it opens");
+    thread::sleep(2 * life);
+    let error = manager.is_valid(&mut conn).expect_err("its lifetime has passed");
+    assert!(error.to_string().ends_with(": maximum lifetime reached"), "{error}");
+}

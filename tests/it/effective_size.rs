@@ -242,3 +242,16 @@ fn errors_of_the_options_begin_with_the_pools_name() {
     let refused = pool.set_max_size(0).expect_err("out of range");
     assert!(refused.to_string().starts_with("pool orders: set_max_size(0)"), "{refused}");
 }
+
+#[test]
+fn a_timeout_over_a_lowered_max_size_says_how_many_are_in_use_and_how_many_may_be_open() {
+    let (pool, _) = pool(Transport::Tcp, |options| options.max_size(3));
+    let held = [(); 3].map(|()| pool.get().expect("it opens"));
+    pool.set_max_size(2).expect("two are possible");
+    let error = pool.get_timeout(Duration::from_millis(50)).map(drop).expect_err("over the cap");
+    let text = "3 connections are in use, and 2 may be open; max size 2, in use 3";
+    assert!(error.to_string().contains(text), "{error}");
+    pool.set_max_size(3).expect("three are possible again");
+    drop(held);
+    books(&pool);
+}

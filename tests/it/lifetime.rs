@@ -5,6 +5,8 @@ use crate::common::fake::{Act, At, Transport};
 use crate::common::recorder::Recorder;
 use crate::common::{LONG_TIMEOUT, pool, start_checkout, until, until_waiting};
 use poolwarden::CloseReason;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -101,4 +103,25 @@ fn ages_when_retired(life: Duration, jitter: f64) -> Vec<Duration> {
     until!(pool, recorder.ages(CloseReason::MaxLifetime).len() >= 24);
     books(&pool);
     recorder.ages(CloseReason::MaxLifetime).into_iter().take(24).collect()
+}
+
+#[test]
+fn a_check_out_whose_new_connections_are_all_past_their_lifetime_names_the_option() {
+    let life = Duration::from_millis(500);
+    let is_slow = Arc::new(AtomicBool::new(true));
+    let slow = Arc::clone(&is_slow);
+    let (pool, _) = pool(Transport::Tcp, |options| {
+        let options = options.max_size(1).max_lifetime(life).lifetime_jitter(0.0);
+        options.init(move |_| {
+            thread::sleep(if slow.load(Relaxed) { life } else { Duration::ZERO });
+            Ok(())
+        })
+    });
+    let error = pool.get_timeout(4 * life).map(drop).expect_err("each is too old");
+    let text = "the lifetime of every connection had passed before it could be handed out \
+                (max_lifetime 500 ms); max size 1";
+    assert!(error.to_string().contains(text), "{error}");
+    assert!(pool.snapshot().closed_by(CloseReason::MaxLifetime) > 1, "{}", pool.snapshot());
+    is_slow.store(false, Relaxed);
+    books(&pool);
 }

@@ -303,9 +303,9 @@ impl Driver for Postgres {
         reset::session_state(state.protocol.as_deref(), usage, reset)
     }
 
-    /// The driver panics at the first use inside a runtime.
+    /// The driver panics at the first use inside a runtime, and on a thread that is ending.
     fn is_usable_here(&self) -> bool {
-        async_context::thread_may_block()
+        async_context::thread_can_drive_a_runtime()
     }
 
     fn options(&self) -> Option<&PoolOptions> {
@@ -413,7 +413,7 @@ impl ReadMessages<Session> for Postgres {
     /// Polls the driver's connection once, which reads what has arrived and sends
     /// nothing.
     fn read_final_message(&self, (client, state): &mut Session) -> Option<ServerMessage> {
-        if state.is_encrypted() && async_context::thread_may_block() {
+        if state.is_encrypted() && async_context::thread_can_drive_a_runtime() {
             let mut notifications = client.notifications();
             let _ = notifications.timeout_iter(Duration::ZERO).next();
         }

@@ -26,6 +26,30 @@ pub(crate) fn thread_may_block() -> bool {
     true
 }
 
+/// Returns `true` if a runtime can be driven on this thread, which the `postgres` driver
+/// does in each of its calls: it polls no task, and is not ending.
+///
+/// A thread that runs its thread-locals' destructors, or after those the program's exit
+/// handlers, may have destroyed tokio's: the driver panics there.
+#[cfg(feature = "postgres")]
+#[inline]
+pub(crate) fn thread_can_drive_a_runtime() -> bool {
+    !budget::thread_polls_a_task() && !thread_is_ending()
+}
+
+/// What an error says of a thread that is ending.
+pub(crate) const ENDING_THREAD: &str = "a connection cannot be used on a thread that is ending, \
+    where the driver panics: its thread-locals are destroyed; make the call before, or on \
+    another thread";
+
+/// Returns `true` if tokio's thread-locals are destroyed on this thread.
+pub(crate) fn thread_is_ending() -> bool {
+    #[cfg(feature = "tokio")]
+    return budget::is_destroyed();
+    #[cfg(not(feature = "tokio"))]
+    false
+}
+
 #[cfg(feature = "tokio")]
 mod budget {
     use std::fmt::{self, Write};
@@ -43,6 +67,10 @@ mod budget {
     pub(super) fn thread_polls_a_task() -> bool {
         let is_in_a_runtime = task::try_id().is_some() || Handle::try_current().is_ok();
         is_in_a_runtime && is_limited()
+    }
+
+    pub(super) fn is_destroyed() -> bool {
+        Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed())
     }
 
     fn is_limited() -> bool {

@@ -2,6 +2,7 @@
 
 use crate::config::{Reset, Role};
 use crate::connection::{CloseCause, Parts, StatementTimer, Stopped};
+use crate::driver::workarounds::async_context::{ENDING_THREAD, thread_is_ending};
 use crate::driver::{Driver, Progress};
 use crate::engine::Blocking;
 use crate::error::{
@@ -30,12 +31,13 @@ fn check_out<D: Driver>(
         return Err(shared.forked());
     }
     if !shared.may_block_here() {
-        let text = format!(
-            "pool {}: a query blocks, and this thread runs an async runtime: move the work to \
-             spawn_blocking or web::block",
-            pool.name()
-        );
-        return Err(Error::new(ErrorKind::AsyncContext, text));
+        let text = if thread_is_ending() {
+            ENDING_THREAD
+        } else {
+            "a query blocks, and this thread runs an async runtime: move the work to \
+             spawn_blocking or web::block"
+        };
+        return Err(Error::new(ErrorKind::AsyncContext, text).in_pool(pool.name()));
     }
     let lease = pool.engine().check_out(timeout, Blocking::Always, site)?;
     Ok(PooledConnection::new(lease))

@@ -5,6 +5,7 @@ use crate::connection::{
     CheckinVerdict, CheckoutVerdict, CloseCause, Managed, Shared, ping_elsewhere,
 };
 use crate::driver::Driver;
+use crate::driver::workarounds::async_context::{ENDING_THREAD, thread_is_ending};
 use crate::engine::dial;
 use crate::error::{ConnectError, Error, ErrorKind, FaultClass};
 use crate::observe::{CloseReason, Snapshot};
@@ -135,7 +136,7 @@ impl<D: Driver> r2d2::ManageConnection for Manager<D> {
         };
         let message = cause.message.as_ref().map(|message| format!(": {message}"));
         let message = message.unwrap_or_default();
-        let text = format!("pool {}: {}{message}", self.shared.name(), cause.reason);
+        let text = format!("pool {}: {}{message}", self.shared.name(), cause.reason.phrase());
         connection.close_with(cause);
         Err(Error::new(ErrorKind::Driver, text))
     }
@@ -245,12 +246,15 @@ impl<D: Driver> ManagedConnection<D> {
 }
 
 fn refused_in_async_context<D: Driver>(shared: &Shared<D>, need: &str) -> Refused {
-    let text = format!(
-        "pool {}: this check-out needs {need}, which blocks, and this thread runs an async \
-         runtime: move the work to spawn_blocking or web::block",
-        shared.name()
-    );
-    Refused::Async(Error::new(ErrorKind::AsyncContext, text))
+    let text = if thread_is_ending() {
+        ENDING_THREAD.to_owned()
+    } else {
+        format!(
+            "this check-out needs {need}, which blocks, and this thread runs an async runtime: \
+             move the work to spawn_blocking or web::block"
+        )
+    };
+    Refused::Async(Error::new(ErrorKind::AsyncContext, text).in_pool(shared.name()))
 }
 
 impl<D: Driver> Deref for ManagedConnection<D> {
