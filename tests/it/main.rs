@@ -49,6 +49,8 @@ mod sqlite_own_errors;
 #[cfg(feature = "sqlite")]
 mod sqlite_sessions;
 #[cfg(feature = "sqlite")]
+mod sqlite_shortage;
+#[cfg(feature = "sqlite")]
 mod sqlite_transactions;
 #[cfg(feature = "sqlite")]
 mod statement_timeout;

@@ -5,12 +5,13 @@ use std::io::{self, ErrorKind};
 
 /// Classifies an operating system error; its number is more specific than its kind.
 pub(crate) fn connect_fault(error: &io::Error) -> FaultClass {
-    match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-            FaultClass::LocalResource
-        }
-        _ => by_kind(error.kind()),
-    }
+    if is_short(error) { FaultClass::LocalResource } else { by_kind(error.kind()) }
+}
+
+/// Returns `true` if the process or the system is out of descriptors or memory.
+pub(crate) fn is_short(error: &io::Error) -> bool {
+    let short = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|number| short.contains(&number))
 }
 
 /// Classifies an error of which the driver kept only the kind.

@@ -1,7 +1,9 @@
 //! What SQLite's errors mean: one table of result codes.
 
 use super::fault::{Fault, FaultClass as Class, RetrySafety, Usability};
+use super::io;
 use rusqlite::{Error, ErrorCode, ffi};
+use std::fs::File;
 
 /// SQLite documentation, "Result and Error Codes"; any other code is an error of the
 /// statement.
@@ -46,7 +48,13 @@ fn by_code(failure: &ffi::Error) -> Fault {
         return Class::Disconnected.of_statement().with_retry_safety(RetrySafety::RolledBack);
     }
     let row = ROWS.iter().find(|row| row.0 == failure.code);
-    let fault = row.map_or(Class::Statement, |row| row.1).of_statement();
+    let fault = match row.map_or(Class::Statement, |row| row.1) {
+        // A journal or the file itself, which SQLite opens later than the connection.
+        Class::Configuration if is_short_of_descriptors(failure.code) => {
+            Class::LocalResource.of_statement()
+        }
+        class => class.of_statement(),
+    };
     match fault.class() {
         // There is no other server that could be writable.
         Class::ReadOnly => {
@@ -60,12 +68,21 @@ fn by_code(failure: &ffi::Error) -> Fault {
 /// Classifies an error of opening the database.
 pub(crate) fn connect_fault(error: &Error) -> Class {
     match error.sqlite_error_code() {
+        Some(code) if is_short_of_descriptors(code) => Class::LocalResource,
         // A file that is missing or not accessible: waiting does not help.
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::NotADatabase) => {
             Class::Configuration
         }
         _ => Class::Other,
     }
+}
+
+/// Returns `true` if SQLite could not open a file because the process, or the system, has no
+/// descriptor to spare: SQLite's own code for that is the one of a file that is missing.
+fn is_short_of_descriptors(code: ErrorCode) -> bool {
+    // Never the database's own file: to close it would release the process's locks on it.
+    code == ErrorCode::CannotOpen
+        && File::open("/dev/null").is_err_and(|error| io::is_short(&error))
 }
 
 /// Returns `true` if a lock of another connection was in the way.
