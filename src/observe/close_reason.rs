@@ -54,7 +54,7 @@ close_reasons! {
         "the fleet is at its cap, and another session waits for the slot";
     /// Its permit, which several pools share, went to another pool whose callers waited.
     GivenUp = "given_up", true,
-        "its shared permit went to another pool";
+        "shared permit went to another pool";
     /// All connections were retired after it had been opened.
     Retired = "retired", true,
         "all connections were retired";
@@ -85,7 +85,7 @@ close_reasons! {
         "peer closed the connection unexpectedly";
     /// The peer, or a device on the path to it, reset the connection (RST).
     ConnectionReset = "connection_reset", false,
-        "connection reset by the peer or on the path to it";
+        "connection reset by the peer or on the way to the peer";
     /// The kernel gave up on the peer, which acknowledged nothing in time.
     NetworkTimeout = "network_timeout", false,
         "network timeout: the peer acknowledged nothing";
@@ -100,7 +100,7 @@ close_reasons! {
         "ping failed";
     /// A ping of another connection timed out, and this one has not been verified since.
     SiblingPingTimeout = "sibling_ping_timeout", false,
-        "a ping of another connection timed out, and this one was not verified since";
+        "not verified since a ping of another connection timed out";
     /// The server is read-only, and the pool requires a writable one.
     ReadOnly = "read_only", false,
         "server became read-only";
@@ -109,10 +109,10 @@ close_reasons! {
         "server is no longer a standby";
     /// The driver reported that it is unusable.
     Broken = "broken", false,
-        "the driver reported it as unusable";
+        "reported as unusable by the driver";
     /// It was checked in with a session state that could not be reset.
     Dirty = "dirty", false,
-        "its session could not be reset";
+        "session could not be reset";
     /// A query on it exceeded the row limit and was stopped.
     RowLimit = "row_limit", false,
         "a query exceeded the row limit";
@@ -125,7 +125,7 @@ close_reasons! {
         "a statement kept running after its timeout and a cancel request";
     /// A hook did not accept it: it returned an error or took too long.
     Hook = "hook", false,
-        "a hook did not accept it";
+        "not accepted by a hook";
     /// The borrower's thread, the driver or a hook panicked.
     Panicked = "panicked", false,
         "the borrower, the driver or a hook panicked";
@@ -156,5 +156,14 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), CloseReason::ALL.len());
+    }
+
+    #[test]
+    fn each_phrase_can_be_said_of_one_connection_and_of_several() {
+        for reason in CloseReason::ALL {
+            let words: Vec<_> = reason.phrase().split(' ').collect();
+            let singular = words[0] == "its" || words.contains(&"it") || words.contains(&"this");
+            assert!(!singular, "{}", reason.phrase());
+        }
     }
 }

@@ -54,7 +54,7 @@ fn a_burst_ends_by_time_with_the_number_of_events_that_were_not_logged() {
     drop(held);
     let last = || lines(&log, "a long burst", log::Level::Warn).last().cloned();
     let text =
-        "pool a long burst: 5 more connections lost: the driver reported it as unusable (within ";
+        "pool a long burst: 5 more connections lost: reported as unusable by the driver (within ";
     until!(&pool, last().is_some_and(|line| line.starts_with(text)));
     books(&pool);
 }
@@ -71,7 +71,7 @@ fn a_burst_in_a_pool_that_maintains_nothing_any_more_ends_as_well() {
     drop(held);
     let last = || lines(&log, "a late burst", log::Level::Warn).last().cloned();
     let text =
-        "pool a late burst: 3 more connections lost: the driver reported it as unusable (within ";
+        "pool a late burst: 3 more connections lost: reported as unusable by the driver (within ";
     until!(&pool, last().is_some_and(|line| line.starts_with(text)));
 }
 
