@@ -15,6 +15,7 @@ use super::tcp::Keepalive;
 use super::text_value::TextValue;
 use super::validation::Validation;
 use crate::error::Error;
+use crate::sys::one_line::one_line;
 use std::fmt;
 use std::time::Duration;
 
@@ -269,7 +270,7 @@ impl fmt::Debug for PoolOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("PoolOptions");
         for (name, value) in self.to_texts() {
-            out.field(name, &format_args!("{value}"));
+            out.field(name, &format_args!("{}", one_line(&value)));
         }
         out.finish()
     }

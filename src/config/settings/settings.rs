@@ -10,6 +10,7 @@ use super::{conninfo, keys, suggestions};
 use crate::config::options::PoolOptions;
 use crate::config::text_value::TextValue;
 use crate::error::Error;
+use crate::sys::one_line::one_line;
 use crate::sys::secret::Secret;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -214,7 +215,7 @@ impl fmt::Debug for Settings {
         }
         for (key, value) in &self.values {
             match keys::is_public(key) {
-                true => out.field(key, &format_args!("{}", value.expose())),
+                true => out.field(key, &format_args!("{}", one_line(value.expose()))),
                 false => out.field(key, &format_args!("***")),
             };
         }

@@ -345,3 +345,11 @@ fn an_ipv6_address_may_have_a_zone_and_an_at_sign_begins_an_abstract_socket() {
         "the last one counts"
     );
 }
+
+#[test]
+fn the_debug_text_is_one_line_whatever_the_values_hold() {
+    let url = "postgres://u%0au:p@h/d%1bd?application_name=a%0aERROR&pool_name=n%0an";
+    let text = format!("{:?}", Settings::parse(url).expect("settings"));
+    assert!(!text.contains(char::is_control), "{text}");
+    assert!(text.contains(r"u\nu") && text.contains(r"n\nn"), "{text}");
+}
