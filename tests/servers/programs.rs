@@ -64,13 +64,26 @@ fn away(scheme: &str) -> String {
 
 #[test]
 fn the_tool_refuses_wrong_arguments_with_exit_code_2() {
-    let refused: [(&[&str], &str); 8] = [
+    let refused: [(&[&str], &str); 18] = [
         (&[], "usage: poolwarden"),
         (&["doctor"], "usage: poolwarden"),
         (&["nurse", "postgres://h/d"], "usage: poolwarden"),
         (&["doctor", "postgres://h/d", "--unknown"], "usage: poolwarden"),
         (&["watch", "postgres://h/d", "--json"], "usage: poolwarden"),
         (&["watch", "postgres://h/d", "--size", "many"], "usage: poolwarden"),
+        (&[], "a command is missing"),
+        (&["nurse"], "unknown command \"nurse\""),
+        (&["doctor", "postgres://h/d", "--secret=hidden"], "doctor: unknown option --secret\n"),
+        (&["doctor", "--json"], "doctor: the URL is missing"),
+        (&["doctor", "postgres://h/d", "0"], "instances must be a whole number from 1 to"),
+        (&["doctor", "postgres://h/d", "postgres://u:hidden@h/d"], "instances must be a whole"),
+        (&["doctor", "postgres://h/d", "1", "2"], "more arguments than"),
+        (&["doctor", "postgres://h/d", "--haproxy"], "--haproxy needs a value"),
+        (
+            &["watch", "postgres://h/d", "--size", "21"],
+            "--size must be a whole number from 1 to 20",
+        ),
+        (&["doctor", "sqlite:/tmp/d"], "SQLite, which has no server"),
         (&["doctor", "oracle://u:hidden@h/d"], "scheme"),
         (
             &["doctor", "postgres://u:hidden@h/d", "--haproxy", "/no/such"],
@@ -87,6 +100,18 @@ fn the_tool_refuses_wrong_arguments_with_exit_code_2() {
         assert_eq!(ended.code, Some(2), "{ended:?}");
         assert!(!ended.err.contains("hidden"), "{ended:?}");
     }
+}
+
+#[test]
+fn the_tool_prints_its_usage_and_its_version_where_they_are_asked_for() {
+    for argument in ["help", "--help", "-h"] {
+        let ended = run(TOOL, &[argument], "");
+        assert_eq!((ended.code, &*ended.err), (Some(0), ""), "{ended:?}");
+        assert!(ended.out.starts_with("usage: poolwarden doctor <url>"), "{ended:?}");
+    }
+    let ended = run(TOOL, &["--version"], "");
+    assert_eq!((ended.code, &*ended.err), (Some(0), ""), "{ended:?}");
+    assert!(ended.out.starts_with("poolwarden ") && ended.out.len() > 12, "{ended:?}");
 }
 
 #[test]

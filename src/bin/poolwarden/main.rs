@@ -27,6 +27,7 @@ failed; 2 wrong arguments, of which a URL that cannot be read is one.";
 
 /// What the arguments ask for.
 enum Command {
+    Print(&'static str),
     Doctor { url: String, instances: u32, haproxy: Option<String>, json: bool },
     Watch { url: String, size: u32, time: Option<Duration> },
 }
@@ -40,10 +41,9 @@ enum Failure {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let done = match parse(&arguments) {
-        Some(command) => run(command),
-        None => Err(Failure::Arguments(USAGE.into())),
-    };
+    let parsed = parse(&arguments);
+    let done = parsed.map_err(|reason| Failure::Arguments(format!("{reason}\n\n{USAGE}")));
+    let done = done.and_then(run);
     let (code, text) = match done {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Other(text)) => (1, text),
@@ -56,6 +56,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Print(text) => print(&format!("{text}\n")),
         Command::Doctor { url, instances, haproxy, json } => {
             check(&url)?;
             let proxy = haproxy.map(read).transpose()?;
@@ -72,11 +73,16 @@ fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn check(url: &str) -> Result<(), Failure> {
-    let driver = Settings::parse(url).and_then(|settings| match settings.system() {
-        Some(System::MySql) => MySql::new(url).map(drop),
-        _ => Postgres::new(url).map(drop),
-    });
-    driver.map_err(|error| Failure::Arguments(error.to_string()))
+    let wrong = |error: poolwarden::Error| Failure::Arguments(error.to_string());
+    match Settings::parse(url).map_err(wrong)?.system() {
+        Some(System::MySql) => MySql::new(url).map(drop).map_err(wrong),
+        Some(System::Sqlite) => Err(Failure::Arguments(
+            "the connection URL is for SQLite, which has no server; the tool examines \
+             PostgreSQL, MySQL and MariaDB"
+                .into(),
+        )),
+        _ => Postgres::new(url).map(drop).map_err(wrong),
+    }
 }
 
 fn read(path: String) -> Result<String, Failure> {
@@ -95,32 +101,63 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Returns `None` if the arguments are wrong.
-fn parse(arguments: &[String]) -> Option<Command> {
-    let (name, rest) = arguments.split_first()?;
+/// Returns what is wrong with the arguments, without the URL, if they are.
+fn parse(arguments: &[String]) -> Result<Command, String> {
+    let Some((name, rest)) = arguments.split_first() else {
+        return Err("a command is missing".into());
+    };
+    match name.as_str() {
+        "help" | "--help" | "-h" => return Ok(Command::Print(USAGE)),
+        "--version" | "-V" => {
+            return Ok(Command::Print(concat!("poolwarden ", env!("CARGO_PKG_VERSION"))));
+        }
+        "doctor" | "watch" => {}
+        other => return Err(format!("unknown command {other:?}")),
+    }
+    let is_doctor = name == "doctor";
     let mut plain = Vec::new();
     let (mut json, mut size, mut seconds, mut haproxy) = (false, None, None, None);
     let mut rest = rest.iter();
     while let Some(argument) = rest.next() {
+        let mut value = || rest.next().ok_or_else(|| format!("{argument} needs a value"));
         match argument.as_str() {
-            "--json" => json = true,
-            "--haproxy" => haproxy = Some(rest.next()?.clone()),
-            "--size" => size = Some(rest.next()?.parse::<u32>().ok()?),
-            "--seconds" => seconds = Some(rest.next()?.parse::<u64>().ok()?),
-            flag if flag.starts_with('-') => return None,
+            "--help" | "-h" => return Ok(Command::Print(USAGE)),
+            "--json" if is_doctor => json = true,
+            "--haproxy" if is_doctor => haproxy = Some(value()?.clone()),
+            "--size" if !is_doctor => size = Some(number(argument, value()?, 1, 20)?),
+            "--seconds" if !is_doctor => seconds = Some(number(argument, value()?, 0, u64::MAX)?),
+            flag if flag.starts_with('-') => {
+                // What follows may be a password.
+                let flag = flag.split('=').next().unwrap_or_default();
+                return Err(format!("{name}: unknown option {flag}"));
+            }
             text => plain.push(text.to_owned()),
         }
     }
-    match (name.as_str(), &*plain) {
-        ("doctor", [url] | [url, _]) if size.is_none() && seconds.is_none() => {
-            let instances = plain.get(1).map_or(Some(1), |text| text.parse().ok())?;
-            (instances > 0).then(|| Command::Doctor { url: url.clone(), instances, haproxy, json })
-        }
-        ("watch", [url]) if !json && haproxy.is_none() => {
-            let size = size.unwrap_or(4);
-            let time = seconds.map(Duration::from_secs);
-            (1..=20).contains(&size).then(|| Command::Watch { url: url.clone(), size, time })
-        }
-        _ => None,
+    let mut plain = plain.into_iter();
+    let url = plain.next().ok_or_else(|| format!("{name}: the URL is missing"))?;
+    let instances = match plain.next() {
+        Some(text) if is_doctor => number("instances", &text, 1, u64::from(u32::MAX))?,
+        Some(_) => return Err("watch: more than one URL".into()),
+        None => 1,
+    };
+    if plain.next().is_some() {
+        return Err("doctor: more arguments than a URL and the number of instances".into());
     }
+    let fits = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Ok(if is_doctor {
+        Command::Doctor { url, instances: fits(instances), haproxy, json }
+    } else {
+        let time = seconds.map(Duration::from_secs);
+        Command::Watch { url, size: size.map_or(4, fits), time }
+    })
+}
+
+fn number(name: &str, text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| match most {
+        // The text may be a second URL, with its password.
+        u64::MAX => format!("{name} must be a whole number"),
+        _ => format!("{name} must be a whole number from {least} to {most}"),
+    })
 }

@@ -32,7 +32,7 @@ pub(super) fn share(limits: &ServerLimits, instances: u32) -> Share {
     }
     let all = limits.available();
     match all {
-        Some(all) => note("= for each", all / instances, &format!("of {instances} instances")),
+        Some(all) => note("= for each", all / instances, &of_instances(instances)),
         None if limits.behind_pooler == Some(true) => {
             arithmetic.push((
                 "",
@@ -77,6 +77,13 @@ pub(super) fn recommended(limits: &ServerLimits, share: &Share, instances: u32) 
         rows.push(("", "for writes, another server: this one is read-only".into()));
     }
     rows
+}
+
+fn of_instances(instances: u32) -> String {
+    match instances {
+        1 => "of 1 instance".into(),
+        several => format!("of {several} instances"),
+    }
 }
 
 fn max_size(share: &Share, instances: u32) -> String {
