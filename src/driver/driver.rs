@@ -140,8 +140,10 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Returns, without I/O, the state in which a caller left the session.
     ///
-    /// Called at every check-in, and with [`Usage::Unused`] and [`Reset::None`] to find out
-    /// whether the connection is broken. Default: clean.
+    /// Called at every check-in, and with [`Usage::Raw`] and [`Reset::None`] to find out whether
+    /// the connection is broken. What was never borrowed mutably ([`Usage::Unused`]) is as it was
+    /// at the last check-out, unless the driver changes sessions by shared references. Default:
+    /// clean.
     fn session_state(
         &self,
         session: &mut Self::Session,

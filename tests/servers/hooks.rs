@@ -5,6 +5,7 @@ use mysql::prelude::Queryable;
 use poolwarden::driver::Driver;
 use poolwarden::{BoxError, CheckinAction, CloseReason, ErrorKind, Pool, Reset};
 use std::time::{Duration, Instant};
+use support::proxy::{Fault, Proxy};
 use support::{mariadb, postgres as pg};
 
 /// Longer than any statement here takes on a loaded computer.
@@ -108,6 +109,31 @@ fn lost_in_the_closure<F: Variant>(variant: &F, dialect: &Dialect<F::Driver>) {
 }
 
 on_both!(get_with_takes_another_connection_if_one_is_lost_in_its_closure, lost_in_the_closure);
+
+/// An error that ends a session, as a server sends it.
+const FATAL: &[u8] = b"E\0\0\0\x24SFATAL\0VFATAL\0C57P01\0Mby order\0\0";
+
+#[test]
+fn get_with_takes_another_connection_if_only_the_driver_knows_that_one_was_lost() {
+    support::require!(postgres);
+    let database = pg::shared().fresh_database();
+    let proxy = Proxy::to_port(pg::shared().port());
+    let variant = Pg::new(database.url_via(proxy.port()));
+    let pool = builder("get_with told").build(variant.driver()).expect("the server accepts");
+    let mut calls = 0;
+    let with = pool.get_with(|client| {
+        calls += 1;
+        if calls == 1 {
+            // The end of the connection itself has not arrived yet.
+            proxy.apply(&Fault::Inject(FATAL.to_vec()));
+            client.batch_execute("select 1").expect_err("the session has ended");
+            return Err("it did not work");
+        }
+        Ok(())
+    });
+    Pg::ask(&mut with.expect("another connection")).expect("it works");
+    assert_eq!((calls, pool.snapshot().opened), (2, 2), "{}", pool.snapshot());
+}
 
 fn at_each_check_out<F: Variant>(variant: &F, dialect: &Dialect<F::Driver>) {
     let (run, set) = (dialect.run, dialect.set);

@@ -98,7 +98,7 @@ impl<D: Driver> Managed<D> {
         let is_ended = self.socket_copy().is_some_and(|socket| socket.is_ended_by_peer());
         let shared = Arc::clone(&self.shared);
         let Some(Parts { session, .. }) = &mut self.parts else { return true };
-        let state = |driver: &D| driver.session_state(session, Usage::Unused, Reset::None);
+        let state = |driver: &D| driver.session_state(session, Usage::Raw, Reset::None);
         is_ended || shared.ask(state).unwrap_or(SessionState::Broken) == SessionState::Broken
     }
 
