@@ -185,6 +185,10 @@ fn on_mysql_a_program_of_one_query_of_a_table_takes_two_round_trips_more() {
         assert_eq!(pool.exec_first::<u64, _>(SQL, ("tea",)).expect("it answers"), Some(0));
     });
     assert!(pooled.len() <= alone.len() + 2, "bare: {alone:#?}, a pool: {pooled:#?}");
+    let question = pooled.iter().find(|text| text.contains("information_schema.tables"));
+    // Of the table alone, neither of `count` nor of `name`.
+    let lookups = question.map(|text| text.matches("table_name =").count());
+    assert!(lookups.is_none_or(|count| count == 1), "{question:?}");
 }
 
 #[test]

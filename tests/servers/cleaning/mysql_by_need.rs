@@ -40,6 +40,9 @@ const CHANGES: &[(&str, &str)] = &[
     ("select take_lock()", "select is_free_lock('MINE')"),
     ("select n from changing", "select @x is null and @@time_zone = 'SYSTEM'"),
     ("select 1 from item where exists (select 1 from changing)", "select @x is null"),
+    ("select 1.5from changing where n", "select @x is null"),
+    ("select 1 from (item, (changing)) where n", "select @x is null"),
+    ("select 1e+5from changing where n", "select @x is null"),
     ("select n from MINE.changing", "select @x is null and @@time_zone = 'SYSTEM'"),
     ("insert into watched values (1)", "select @x is null and @@time_zone = 'SYSTEM'"),
     ("call change_by_name()", "select @x is null"),
@@ -54,6 +57,11 @@ const CHANGES_OF_MARIADB: &[(&str, &str)] = &[
     ("execute immediate concat('us', 'e information_schema')", "select database() = 'MINE'"),
     ("begin not atomic set @x = 1; end", "select @x is null"),
     ("set statement max_statement_time = 9 for select @x := 1", "select @x is null"),
+    ("select \\Nfrom changing where n", "select @x is null"),
+    ("select 1 from { d changing } where n", "select @x is null"),
+    ("select 1 from item where 1 in (select n from .changing)", "select @x is null"),
+    ("select 1.e5from changing where n", "select @x is null"),
+    ("select 1 from { oj changing join item on n }", "select @x is null"),
 ];
 
 const OBJECTS: &str = "

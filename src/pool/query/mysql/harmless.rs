@@ -259,6 +259,7 @@ pub(super) fn judge(sql: &str) -> Judgement<'_> {
         || text.contains(is_strange)
         || text.contains("--")
         || text.contains("/*")
+        || hides_words(text)
         || words(text).any(|word| is_among(word, NOT_HARMLESS))
         || !text.match_indices('(').all(|(at, _)| is_harmless_before(&text[..at]))
     {
@@ -275,7 +276,39 @@ fn is_word(c: char) -> bool {
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !is_word(c)).filter(|word| !word.is_empty())
+    placed_words(text).map(|(_, word, _)| word)
+}
+
+/// Returns each word of a text, with what is in front of it and behind it.
+fn placed_words(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + text[at..].find(is_word)?;
+        at = text[start..].find(|c| !is_word(c)).map_or(text.len(), |length| start + length);
+        Some((&text[..start], &text[start..at], &text[at..]))
+    })
+}
+
+/// Returns `true` if a word may begin in the middle of what looks like one: behind a number,
+/// as in `select 1.5from t`, or behind `\N`, which is NULL.
+fn hides_words(text: &str) -> bool {
+    let mut parts = text.split(|c: char| !is_word(c) && c != '.');
+    let begins_as_number =
+        |part: &str| part.trim_start_matches('.').starts_with(|c: char| c.is_ascii_digit());
+    text.contains("\\N") || parts.any(|part| begins_as_number(part) && !is_number(part))
+}
+
+/// Returns `true` if the text is a number, or one up to the sign of its exponent.
+fn is_number(text: &str) -> bool {
+    fn behind_digits(text: &str) -> &str {
+        text.trim_start_matches(|c: char| c.is_ascii_digit())
+    }
+    if let Some(digits) = text.strip_prefix("0x") {
+        return digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    }
+    let rest = behind_digits(text);
+    let rest = rest.strip_prefix('.').map_or(rest, behind_digits);
+    rest.strip_prefix(['e', 'E']).map_or(rest, behind_digits).is_empty()
 }
 
 fn is_among(word: &str, list: &[&str]) -> bool {
@@ -288,7 +321,7 @@ fn is_among(word: &str, list: &[&str]) -> bool {
 /// one it may be a stored function of that name.
 fn is_harmless_before(text: &str) -> bool {
     let trimmed = text.trim_end();
-    let word = trimmed.rsplit(|c: char| !is_word(c)).next().unwrap_or_default();
+    let word = last_word(trimmed);
     if word.is_empty() {
         return trimmed.ends_with(|c: char| "(,+-*/%=<>!|&^~".contains(c)) || trimmed.is_empty();
     }
@@ -297,6 +330,9 @@ fn is_harmless_before(text: &str) -> bool {
     !is_qualified && (is_function || is_among(word, RESERVED))
 }
 
+/// Words in front of the name of a table, as a comma, a parenthesis, or `{` and any word.
+const BEFORE_TABLE: &[&str] = &["from", "join", "straight_join"];
+
 /// Returns everything in a text that may name a table; `None` if a name may be missed, or if
 /// there are too many.
 fn names(text: &str) -> Option<Vec<Name<'_>>> {
@@ -304,23 +340,47 @@ fn names(text: &str) -> Option<Vec<Name<'_>>> {
     if !text.is_ascii() || text.contains('"') || !text.split('`').skip(1).step_by(2).all(is_plain) {
         return None;
     }
-    let is_quoted = text.contains('`');
-    let may_name = |word: &&str| {
-        is_quoted || !is_among(word, RESERVED) && !word.bytes().all(|c| c.is_ascii_digit())
-    };
-    let single = words(text).filter(may_name).map(|table| Name { database: None, table });
-    let is_between = |c: char| c == '`' || c.is_whitespace();
-    let qualified = text.match_indices('.').filter_map(|(at, _)| {
-        let before = text[..at].trim_end_matches(is_between);
-        let database = before.rsplit(|c: char| !is_word(c)).next().filter(|word| !word.is_empty());
-        let after = text[at + 1..].trim_start_matches(is_between);
-        let table = after.split(|c: char| !is_word(c)).next().filter(|word| !word.is_empty());
-        Some(Name { database: Some(database?), table: table? })
+    let (is_quoted, has_braces) = (text.contains('`'), text.contains('{'));
+    let named = placed_words(text).filter_map(|(before, word, after)| {
+        let is_placed = has_braces || is_before_table(before);
+        // Behind a dot each word is a name.
+        let may_name = is_quoted
+            || before.ends_with('.')
+            || !is_among(word, RESERVED) && !word.bytes().all(|c| c.is_ascii_digit());
+        if !is_placed || !may_name || after.starts_with('(') {
+            return None;
+        }
+        let Some(after) = after.trim_start_matches(is_between).strip_prefix('.') else {
+            return Some(Name { database: None, table: word });
+        };
+        let table = words(after.trim_start_matches(is_between)).next()?;
+        Some(Name { database: Some(word), table })
     });
-    let mut names: Vec<_> = single.chain(qualified).collect();
+    let mut names: Vec<_> = named.collect();
     names.sort_unstable();
     names.dedup();
     (names.len() <= MAX_NAMES).then_some(names)
+}
+
+fn is_between(c: char) -> bool {
+    c == '`' || c.is_whitespace()
+}
+
+/// Returns `true` if the word behind this text may name a table, or its database.
+fn is_before_table(text: &str) -> bool {
+    let text = text.trim_end_matches(is_between);
+    if let Some(text) = text.strip_suffix('.') {
+        // Without a database, as in `from .t`.
+        return is_before_table(text);
+    }
+    if let Some(text) = text.strip_suffix('(') {
+        return !is_among(last_word(text), FUNCTIONS);
+    }
+    text.ends_with(',') || is_among(last_word(text), BEFORE_TABLE)
+}
+
+fn last_word(text: &str) -> &str {
+    text.rsplit(|c: char| !is_word(c)).next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -375,6 +435,15 @@ mod tests {
             "select n from t lock in share mode",
             "select n from t procedure analyse()",
             "select 'a\0b'",
+            "select 1.5from t",
+            "select .5from t",
+            "select 1e5from t",
+            "select 1e+5from t",
+            "select 1.e5from t",
+            "select 1.5e-5from t",
+            "select 1.5into outfile 'f'",
+            "select \\Nfrom t",
+            "select 0x1ffrom t",
         ] {
             assert_eq!(judge(unknown), Judgement::Unknown, "{unknown}");
         }
@@ -391,21 +460,27 @@ mod tests {
 
     #[test]
     fn each_word_that_may_name_a_table_is_a_name() {
-        let names = names_of("select name from item where id = ?").expect("it reads");
-        assert_eq!(names, ["id", "item", "name"]);
-        let names = names_of("select i.n from shop.item as i, `other` . `it$em` where n > 1.5");
-        let expected = ["i", "it$em", "item", "n", "other", "shop"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(["1.5", "i.n", "other.it$em", "shop.item"].map(str::to_owned));
-        let mut expected: Vec<_> = expected.collect();
-        let mut names = names.expect("it reads");
-        // Quoted names may be reserved words.
-        names.retain(|name| !is_among(name, RESERVED) && name != "1" && name != "5");
-        names.sort();
-        expected.sort();
-        assert_eq!(names, expected);
-        assert!(names_of("select 1 from `from`").expect("it reads").contains(&"from".to_owned()));
+        for (sql, expected) in [
+            ("select name from item where id = ?", &["item"][..]),
+            ("select count(*) from item where name = ?", &["item"]),
+            ("select name, count(*), max(`n`) from`item`", &["item"]),
+            ("select n from count join `max`", &["count", "max"]),
+            ("select i.n from shop.item as i where n > 1.5", &["shop.item"]),
+            (
+                "select `o` . * from shop . item i, `other` . `it$em` o",
+                &["other.it$em", "shop.item"],
+            ),
+            ("select 1 from t join u natural left join v straight_join w", &["t", "u", "v", "w"]),
+            ("select 1 from (t, (u)) where n in (select m from v)", &["t", "u", "v"]),
+            ("select 1 from .t join .order", &["order", "t"]),
+            ("select 1 from shop.select", &["shop.select"]),
+            ("select -1.5 + 1e-5 * .5 = 0x1f from t", &["t"]),
+            ("select 1 from `from`", &["from"]),
+        ] {
+            assert_eq!(names_of(sql).unwrap_or_default(), expected, "{sql}");
+        }
+        let names = names_of("select 1 from { oj t left join u on 1 }").expect("it reads");
+        assert!(["t", "u"].iter().all(|name| names.contains(&(*name).to_owned())), "{names:?}");
     }
 
     #[test]
