@@ -11,7 +11,6 @@ use crate::error::{ConnectError, FaultClass};
 use crate::observe::{CALL_LIMIT, CloseReason};
 use crate::sys::catch_panic::{catch_panic, drop_catching};
 use crate::sys::deadlines;
-use crate::sys::spawn::spawn_with;
 use crate::sys::stalled::RETRY;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -118,17 +117,18 @@ impl<D: Driver> Finished<D> {
     }
 
     /// Returns when to retry, if no thread can be started.
-    fn finish_elsewhere(slot: &Mutex<Option<Finished<D>>>) -> Option<Instant> {
-        // Held while the thread is started: the other one must find what could not be
-        // handed over.
-        let mut slot = slot.lock();
-        let finished = slot.take()?;
-        let finish = |finished: Finished<D>| {
-            finished.task.engine.shared.totals().count_left_behind();
-            finished.finish();
+    fn finish_elsewhere(slot: &Arc<Mutex<Option<Finished<D>>>>) -> Option<Instant> {
+        // Taken by the thread itself: if none starts, the first one may still finish it.
+        let theirs = Arc::clone(slot);
+        let finish = move || {
+            let finished = theirs.lock().take();
+            if let Some(finished) = finished {
+                finished.task.engine.shared.totals().count_left_behind();
+                finished.finish();
+            }
         };
-        *slot = spawn_with("poolwarden-dial", finished, finish).err();
-        slot.is_some().then(|| Instant::now() + RETRY)
+        let thread = std::thread::Builder::new().name("poolwarden-dial".into());
+        thread.spawn(finish).is_err().then(|| Instant::now() + RETRY)
     }
 
     fn finish(self) {

@@ -112,6 +112,9 @@ pub(crate) fn hold() -> io::Result<Hold> {
     // Before the thread starts, which would end at once without.
     timers.holds += 1;
     let hold = Hold { generation: process::generation() };
+    // Not for long, so without a deadline: the other caller makes one system call, and then the
+    // call fails or the thread begins, either of which signals. Neither runs foreign code, and
+    // this lock is held across no call.
     while timers.thread == ThreadState::Starting {
         STARTED.get().wait(&mut timers);
     }

@@ -71,6 +71,23 @@ fn a_callers_new_connection_does_not_wait_for_an_observer_that_never_returns() {
 }
 
 #[test]
+fn a_caller_gets_its_connection_when_a_thread_can_start_though_an_observer_never_returns() {
+    shortage::in_child(|limits| {
+        let gate = Gate::shut();
+        let observer = Blocking::first(Call::Opened, &gate);
+        let (pool, _) = pool(Transport::Tcp, |options| options.max_size(1).observer(observer));
+        let caller = start_checkout(&pool, LONG_TIMEOUT);
+        gate.wait_for_arrivals(1);
+        let no_threads = limits.threads();
+        thread::sleep(2 * BLOCKED);
+        drop(no_threads);
+        drop(caller.connection());
+        gate.open();
+        books(&pool);
+    });
+}
+
+#[test]
 fn a_callers_error_does_not_wait_for_an_observer_that_never_returns() {
     let gate = Gate::shut();
     let observer = Blocking::first(Call::Failed, &gate);
