@@ -4,7 +4,7 @@
 use crate::patience::patient_web;
 use crate::variant::{Variant, shared_my, shared_pg};
 use mysql::prelude::Queryable;
-use poolwarden::{Error, ErrorKind, Pool, Postgres};
+use poolwarden::{Error, ErrorKind, Pool, Postgres, RetrySafety};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use support::proxy::{Fault, Proxy};
@@ -206,6 +206,18 @@ fn a_commit_is_not_sent_over_a_connection_that_has_ended() {
                 })
             },
         );
+        let pool = Pool::builder().max_size(1).name("notes").build(variant.driver());
+        let pool = pool.expect("a pool");
+        let once = pool.transaction(|tx| {
+            tx.query_drop("insert into notes values (2)")?;
+            database.kill_all();
+            std::thread::sleep(Duration::from_millis(200));
+            Ok(())
+        });
+        let error = once.expect_err("it was not sent");
+        assert_eq!(error.kind(), ErrorKind::Driver, "{error}");
+        assert_eq!(error.fault().retry_safety(), RetrySafety::RolledBack, "{error}");
+        assert_eq!(error.to_string(), "pool notes: COMMIT was not sent: broken pipe");
         assert_eq!(database.sql("select n from notes"), [["1"]]);
     }
 }

@@ -3,6 +3,7 @@
 
 use super::fault::{Fault, FaultClass as Class, RetrySafety, Usability};
 use super::io;
+use crate::error::cause::text;
 use mysql::{DriverError, Error};
 use std::error::Error as _;
 use std::fmt;
@@ -117,7 +118,7 @@ pub(crate) struct AbortedTransaction {
 
 impl AbortedTransaction {
     pub(crate) fn new(cause: &Error, fault: Fault) -> AbortedTransaction {
-        AbortedTransaction { cause: cause.to_string(), fault }
+        AbortedTransaction { cause: text(cause), fault }
     }
 
     pub(crate) fn by(cause: String, fault: Fault) -> AbortedTransaction {

@@ -40,8 +40,12 @@ impl Transactional for MySql {
             ClosureEnd::Returned(value) => {
                 // COMMIT has not been sent: if the peer has closed the connection, nothing
                 // is committed, and that is certain.
-                transaction.record_loss(rollback.is_ended_by_peer());
-                commit(transaction, value, identity, &rollback)
+                match transaction.record_loss(rollback.is_ended_by_peer()) {
+                    true if !transaction.may_stand() => {
+                        closure_failed(transaction, common::uncommitted(), identity, &rollback)
+                    }
+                    _ => commit(transaction, value, identity, &rollback),
+                }
             }
             ClosureEnd::Failed(error) => closure_failed(transaction, error, identity, &rollback),
             ClosureEnd::Panicked(payload) => {

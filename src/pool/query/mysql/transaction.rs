@@ -167,12 +167,15 @@ impl<'a> MySqlTransaction<'a> {
         self.may_stand || self.is_unchecked
     }
 
-    /// Records whether its connection was found to be closed.
-    pub(super) fn record_loss(&mut self, is_lost: bool) {
-        if is_lost {
+    /// Records whether its connection was found to be closed; returns `true` if nothing else
+    /// had ended it.
+    pub(super) fn record_loss(&mut self, is_lost: bool) -> bool {
+        let is_first = is_lost && self.failure.is_none();
+        if is_first {
             let lost = io::Error::from(io::ErrorKind::BrokenPipe);
             self.note(&Error::IoError(lost));
         }
+        is_first
     }
 
     /// As `check`, also for what the closure did with the driver's connection itself.
