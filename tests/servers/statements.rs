@@ -321,3 +321,26 @@ fn an_error_of_the_statement_itself_is_not_retried() {
         },
     );
 }
+
+#[test]
+fn a_copy_that_a_query_cannot_carry_out_says_what_can() {
+    let text = "the statement failed: COPY with STDIN or STDOUT needs copy_in or copy_out of a \
+                checked-out connection";
+    on_each(
+        |builder| builder,
+        |pool| {
+            pool.batch_execute("create table copied (n int)").expect("a table");
+            let copies = ["copy copied from stdin", "select 1; copy copied to stdout"];
+            for sql in copies {
+                let error = pool.batch_execute(sql).expect_err("nothing can carry the rows");
+                assert!(error.to_string().contains(text), "{sql}: {error}");
+            }
+            let error = pool.execute(copies[0], &[]).expect_err("nothing can carry the rows");
+            assert!(error.to_string().contains(text), "{error}");
+            let error = pool.execute("copy nothing from stdin", &[]).expect_err("no such table");
+            assert!(!error.to_string().contains(text), "{error}");
+            let rows = pool.query("select n from copied", &[]).expect("a query");
+            assert!(rows.is_empty());
+        },
+    );
+}

@@ -157,7 +157,7 @@ impl Pool<Postgres> {
             Stop::Limit(error) => lone::Stop::Limit(error),
             Stop::Driver(error) | Stop::NotStarted(error) | Stop::StatementsLost(error) => {
                 let message = final_message(&connection);
-                lone::Stop::Failed(failed("the statement failed", error, message.as_ref()))
+                lone::Stop::Failed(failed(phrase(sql, &error), error, message.as_ref()))
             }
         });
         let statement = LoneStatement { sql, before, commits_parts: &commits_parts };
@@ -255,6 +255,18 @@ fn read(
     })?;
     statements.keep(sql, &statement, config.statement_cache);
     execute(client, &statement, params, config, each)
+}
+
+/// Returns what the error of a statement begins with.
+fn phrase(sql: &str, error: &postgres::Error) -> &'static str {
+    // The driver tells this error by its text alone.
+    let is_unexpected = error.to_string().starts_with("unexpected message");
+    if is_unexpected && effect::has_word(sql, &["copy"]) {
+        "the statement failed: COPY with STDIN or STDOUT needs copy_in or copy_out of a \
+         checked-out connection"
+    } else {
+        "the statement failed"
+    }
 }
 
 fn execute(
