@@ -81,6 +81,7 @@ fn the_urls_of_libpqs_own_tests_mean_what_they_mean_there() {
         ("postgresql://host/db?u%7aer=x&port=12345", "unknown key uzer; did you mean user?"),
         ("postgresql://host?uzer=", "unknown key uzer"),
         ("postgre://", "unknown scheme (expected postgres://"),
+        ("jdbc:postgresql://h/d?user=u&password=hushhush", "unknown scheme (expected postgres://"),
         ("postgres://[::1", "host: missing ']'"),
         ("postgres://[]", "host: empty brackets"),
         ("postgres://[::1]z", "host: only :port may follow ']'"),

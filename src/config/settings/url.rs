@@ -66,7 +66,9 @@ fn scheme_of(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once(':')?;
     let is_scheme = !scheme.is_empty()
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
-    let is_url = rest.starts_with("//") || scheme.eq_ignore_ascii_case("sqlite");
+    // Where another scheme follows, it is no list of keys: `jdbc:postgresql://h`.
+    let needs_no_slashes = ["sqlite", "jdbc"].iter().any(|name| scheme.eq_ignore_ascii_case(name));
+    let is_url = rest.starts_with("//") || needs_no_slashes;
     (is_scheme && is_url).then_some((scheme, rest))
 }
 
