@@ -294,3 +294,24 @@ fn the_error_of_a_check_says_in_words_why_the_connection_cannot_be_used() {
     let error = manager.is_valid(&mut conn).expect_err("its lifetime has passed");
     assert!(error.to_string().ends_with(": maximum lifetime reached"), "{error}");
 }
+
+#[test]
+fn the_event_of_a_connection_that_was_closed_at_its_check_in_has_no_idle_time() {
+    let recorder = Recorder::default();
+    let (pool, script) =
+        bare(Transport::Tcp, |options| options.max_size(1).observer(recorder.clone()));
+    idle_one(&pool);
+    let mut held = pool.get().expect("it is idle");
+    thread::sleep(Duration::from_millis(5));
+    held.broken = true;
+    drop(held);
+    let closed = || {
+        recorder.events().into_iter().find_map(|event| match event {
+            Recorded::Closed { idle, reason, .. } => Some((idle, reason)),
+            _ => None,
+        })
+    };
+    until!(closed().is_some());
+    assert_eq!(closed(), Some((Duration::ZERO, CloseReason::Broken)));
+    assert_no_slot_lost(&pool, &script);
+}

@@ -21,6 +21,12 @@ impl<D: Driver> Managed<D> {
         self.cause.get_or_insert(cause);
     }
 
+    /// The same for one that a bare `r2d2::Pool` checks in.
+    pub(crate) fn close_in_use_with(&mut self, cause: CloseCause) {
+        self.was_in_use = true;
+        self.close_with(cause);
+    }
+
     /// Takes the driver's connection out of the pool; the permit is released and every
     /// descriptor of ours is closed.
     pub(crate) fn detach(mut self) -> Option<D::Connection> {
@@ -42,7 +48,7 @@ impl<D: Driver> Managed<D> {
             self.shared.totals().leave_encryption(encryption);
         }
         let cause = self.cause.take().unwrap_or_else(|| CloseCause::planned(CloseReason::Released));
-        let was_idle = ended.is_none();
+        let was_idle = ended.is_none() && !self.was_in_use;
         if let Some(ended) = ended {
             self.report_checkin(ended);
         }

@@ -54,6 +54,8 @@ pub(crate) struct Managed<D: Driver> {
     pub(super) cause: Option<CloseCause>,
     /// When it was closed, until that is reported.
     pub(super) closed: Option<Instant>,
+    /// It is closed at a check-in whose check-out was not registered: a bare `r2d2::Pool`'s.
+    pub(super) was_in_use: bool,
     /// Created at its first use.
     pub(super) timer: OnceLock<Arc<StatementTimer>>,
     /// A cancel request was sent during the last borrow.
@@ -100,6 +102,7 @@ impl<D: Driver> Managed<D> {
             usage: Usage::Unused,
             cause: None,
             closed: None,
+            was_in_use: false,
             timer: OnceLock::new(),
             cancel_requested: false,
             turn_ends: tick_of(config.fleet_cap.as_ref().map(|cap| now + cap.turn())),

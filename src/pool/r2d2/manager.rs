@@ -155,7 +155,9 @@ impl<D: Driver> r2d2::ManageConnection for Manager<D> {
         match verdict {
             Ok(()) => false,
             Err(cause) => {
-                connection.close_with(cause);
+                if let Some(managed) = &mut connection.managed {
+                    managed.close_in_use_with(cause);
+                }
                 true
             }
         }
