@@ -110,8 +110,8 @@ pub(super) fn blame_timeout(
         Some(Stopped::ShutDown(after)) => {
             let after = HumanDuration(after);
             let text = format!(
-                "{what} did not end after the pool's statement_timeout and a cancel request: \
-                 connection {connection} was shut down after {after}"
+                "{what} did not end after the pool's statement_timeout, and no cancel request \
+                 ended it: connection {connection} was shut down after {after}"
             );
             error.reworded(ErrorKind::StatementAbandoned, text)
         }
