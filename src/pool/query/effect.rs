@@ -85,9 +85,13 @@ pub(super) fn has_several_statements(sql: &str) -> bool {
     sql.trim_end_matches(is_end).contains(';')
 }
 
-/// Returns `true` if one of these words is in the text, inside of a literal or not.
+/// Returns `true` if one of these words is in the text, inside of a literal or not, also right
+/// behind a number: MySQL, and PostgreSQL before 15, read `1.5into` as two.
 pub(super) fn has_word(text: &str, words: &[&str]) -> bool {
-    let is_wanted = |word: &str| words.iter().any(|wanted| word.eq_ignore_ascii_case(wanted));
+    let is_wanted = |word: &str| {
+        let word = word.rsplit(|c: char| c.is_ascii_digit()).next().unwrap_or_default();
+        words.iter().any(|wanted| word.eq_ignore_ascii_case(wanted))
+    };
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(is_wanted)
 }
 
@@ -191,6 +195,8 @@ mod tests {
             "selected",
             "select_it",
             "select n into u from t",
+            "select 1.5into u",
+            "select 1e5into u",
             "explain analyze insert into t values (1)",
             "explain (analyze, verbose) delete from t",
             "desc analyze select f(1)",
