@@ -21,7 +21,7 @@
 #[inline]
 pub(crate) fn thread_may_block() -> bool {
     #[cfg(feature = "tokio")]
-    return !budget::thread_polls_a_task();
+    return budget::thread_now() != budget::Thread::PollsATask;
     #[cfg(not(feature = "tokio"))]
     true
 }
@@ -34,7 +34,7 @@ pub(crate) fn thread_may_block() -> bool {
 #[cfg(feature = "postgres")]
 #[inline]
 pub(crate) fn thread_can_drive_a_runtime() -> bool {
-    !budget::thread_polls_a_task() && !thread_is_ending()
+    budget::thread_now() == budget::Thread::IsFree
 }
 
 /// What an error says of a thread that is ending.
@@ -45,7 +45,7 @@ pub(crate) const ENDING_THREAD: &str = "a connection cannot be used on a thread 
 /// Returns `true` if tokio's thread-locals are destroyed on this thread.
 pub(crate) fn thread_is_ending() -> bool {
     #[cfg(feature = "tokio")]
-    return budget::is_destroyed();
+    return budget::thread_now() == budget::Thread::IsEnding;
     #[cfg(not(feature = "tokio"))]
     false
 }
@@ -61,16 +61,26 @@ mod budget {
     /// Outside of a task there is no such budget.
     const MORE_THAN_A_BUDGET: usize = 1024;
 
+    /// What tokio does on a thread.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub(super) enum Thread {
+        IsFree,
+        PollsATask,
+        /// Its thread-locals are destroyed.
+        IsEnding,
+    }
+
     /// Asks first what costs a few nanoseconds. `try_current` clones a handle, whose count
     /// all threads of the runtime share: it is asked only outside of tasks.
     #[inline]
-    pub(super) fn thread_polls_a_task() -> bool {
-        let is_in_a_runtime = task::try_id().is_some() || Handle::try_current().is_ok();
-        is_in_a_runtime && is_limited()
-    }
-
-    pub(super) fn is_destroyed() -> bool {
-        Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed())
+    pub(super) fn thread_now() -> Thread {
+        if task::try_id().is_none()
+            && let Err(error) = Handle::try_current()
+        {
+            let is_ending = error.is_thread_local_destroyed();
+            return if is_ending { Thread::IsEnding } else { Thread::IsFree };
+        }
+        if is_limited() { Thread::PollsATask } else { Thread::IsFree }
     }
 
     fn is_limited() -> bool {
