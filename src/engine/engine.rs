@@ -6,6 +6,7 @@
 
 use super::refill_pace::RefillPace;
 use super::suspension::Suspension;
+use super::use_count::{KnownCounts, UseCounts};
 use crate::connection::permit_group::PermitHolder;
 use crate::connection::{CloseCause, Managed, Shared};
 use crate::driver::{Attempt, Driver};
@@ -30,6 +31,7 @@ pub(crate) struct Engine<D: Driver> {
     pub(super) attempts: Mutex<Vec<Weak<Attempt>>>,
     pub(super) refill_pace: Mutex<RefillPace>,
     pub(super) suspension: Suspension,
+    pub(super) known_counts: KnownCounts<Engine<D>>,
     /// Connections that were closed for another pool, until that is reported.
     pub(super) unreported: Mutex<Vec<Box<Managed<D>>>>,
 }
@@ -43,6 +45,7 @@ impl<D: Driver> Engine<D> {
             attempts: Mutex::new(Vec::new()),
             refill_pace: Mutex::new(RefillPace::default()),
             suspension: Suspension::default(),
+            known_counts: KnownCounts::none(),
             unreported: Mutex::default(),
         });
         let weak = Arc::downgrade(&engine);
@@ -65,6 +68,11 @@ impl<D: Driver> Engine<D> {
             }
         }));
         engine
+    }
+
+    /// Creates the counts of the engine's uses, for its pool.
+    pub(crate) fn make_use_counts(self: &Arc<Self>) -> UseCounts<Engine<D>> {
+        self.known_counts.make(self)
     }
 
     /// Has the housekeeper open `min_idle` connections.

@@ -1,6 +1,7 @@
 //! A connection taken from the core, which is accounted for whatever its holder does.
 
 use super::engine::{Engine, discard};
+use super::use_count::UseCount;
 use crate::connection::{CheckinVerdict, CloseCause, Managed, Shared};
 use crate::driver::Driver;
 use crate::observe::CloseReason;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Lease<D: Driver> {
     /// Law: `None` only after the core has counted it off.
     managed: Option<Box<Managed<D>>>,
-    engine: Arc<Engine<D>>,
+    engine: Arc<UseCount<Engine<D>>>,
     /// A connection that is used in a destructor while its thread unwinds is kept; one
     /// whose thread began to panic while it held the connection is discarded.
     was_panicking: bool,
@@ -27,7 +28,7 @@ impl<D: Driver> Lease<D> {
     pub(super) fn new(engine: &Arc<Engine<D>>, managed: Box<Managed<D>>) -> Lease<D> {
         Lease {
             managed: Some(managed),
-            engine: Arc::clone(engine),
+            engine: engine.known_counts.one_more(engine),
             was_panicking: std::thread::panicking(),
         }
     }
@@ -125,8 +126,7 @@ impl<D: Driver> Lease<D> {
 
     #[inline]
     fn check_in(&self, managed: Box<Managed<D>>) {
-        let late = self.engine.core.check_in(managed, Instant::now);
-        if !late.is_empty() {
+        if let Some(late) = self.engine.core.check_in(managed, Instant::now) {
             discard_late(late);
         }
     }
@@ -165,7 +165,7 @@ impl<D: Driver> Lease<D> {
     /// otherwise on another.
     #[cold]
     fn reset_and_check_in(&self, managed: Box<Managed<D>>) {
-        let task = ResetTask { engine: Arc::clone(&self.engine), managed: Some(managed) };
+        let task = ResetTask { engine: Arc::clone(&**self.engine), managed: Some(managed) };
         if task.may_run_here() {
             return task.run();
         }
@@ -194,7 +194,9 @@ impl<D: Driver> ResetTask<D> {
             return;
         }
         let Some(managed) = self.managed.take() else { return };
-        discard_late(self.engine.core.check_in(managed, Instant::now));
+        if let Some(late) = self.engine.core.check_in(managed, Instant::now) {
+            discard_late(late);
+        }
     }
 }
 
@@ -208,7 +210,6 @@ impl<D: Driver> Drop for ResetTask<D> {
 }
 
 /// Closes what was checked in after the pool was closed.
-#[cold]
 fn discard_late<D: Driver>(late: Vec<Box<Managed<D>>>) {
     for managed in late {
         discard(managed, CloseCause::planned(CloseReason::PoolClosed));

@@ -22,9 +22,11 @@ mod refill_pace;
 mod report;
 mod sharing;
 mod suspension;
+mod use_count;
 mod wait_phase;
 
 pub(crate) use checkout::Blocking;
 pub(crate) use engine::Engine;
 pub(crate) use lease::Lease;
 pub(crate) use prepare::Prepared;
+pub(crate) use use_count::UseCounts;

@@ -122,7 +122,7 @@ close_reasons! {
     /// A statement kept running after its timeout and a cancel request, and the
     /// connection was shut down.
     StatementTimeout = "statement_timeout", false,
-        "a statement kept running after its timeout, and no cancel request ended it";
+        "a statement kept running after its timeout, and was not cancelled";
     /// A hook did not accept it: it returned an error or took too long.
     Hook = "hook", false,
         "not accepted by a hook";

@@ -3,7 +3,7 @@
 use super::guard::PooledConnection;
 use crate::config::ServerLimits;
 use crate::driver::Driver;
-use crate::engine::{Blocking, Engine};
+use crate::engine::{Blocking, Engine, UseCounts};
 use crate::error::Error;
 use crate::observe::{ConnectionInfo, Health, Snapshot};
 use crate::sys::clock;
@@ -47,6 +47,7 @@ pub struct Pool<D: Driver> {
 /// Shared by the clones of one pool, and by nothing else: its drop closes the pool.
 struct Handle<D: Driver> {
     engine: Arc<Engine<D>>,
+    _use_counts: UseCounts<Engine<D>>,
 }
 
 impl<D: Driver> Drop for Handle<D> {
@@ -63,7 +64,8 @@ impl<D: Driver> Clone for Pool<D> {
 
 impl<D: Driver> Pool<D> {
     pub(crate) fn new(engine: Arc<Engine<D>>) -> Pool<D> {
-        Pool { handle: Arc::new(Handle { engine }) }
+        let handle = Handle { _use_counts: engine.make_use_counts(), engine };
+        Pool { handle: Arc::new(handle) }
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine<D>> {

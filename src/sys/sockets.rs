@@ -473,8 +473,10 @@ pub(crate) fn time_of(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one `timespec` to the pointer, or fails and writes none.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    seconds.wrapping_mul(1_000_000_000).wrapping_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+    // Neither is negative.
+    #[cfg_attr(target_pointer_width = "64", expect(clippy::useless_conversion, reason = "64 bits"))]
+    let (seconds, nanos) = (i64::from(time.tv_sec), i64::from(time.tv_nsec));
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos).cast_unsigned()
 }
 
 #[cfg(all(test, target_os = "linux"))]

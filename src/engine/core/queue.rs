@@ -183,19 +183,20 @@ impl<T, E: Clone> Core<T, E> {
     }
 
     /// Takes a connection back, for the head of the queue or as idle. Returns what must be
-    /// closed because the pool is. The clock is asked only if a caller waits.
+    /// closed because the pool is, if anything. The clock is asked only if a caller waits.
     #[inline]
-    pub(crate) fn check_in(&self, item: T, clock: impl Fn() -> Instant) -> Vec<T> {
+    pub(crate) fn check_in(&self, item: T, clock: impl Fn() -> Instant) -> Option<Vec<T>> {
         match self.slots.put(item) {
-            [None, None] => Vec::new(),
+            [None, None] => None,
             items => self.check_in_all(items, clock),
         }
     }
 
     #[inline(never)]
-    fn check_in_all(&self, items: [Option<T>; 2], clock: impl Fn() -> Instant) -> Vec<T> {
+    fn check_in_all(&self, items: [Option<T>; 2], clock: impl Fn() -> Instant) -> Option<Vec<T>> {
         let items = items.into_iter().flatten();
-        items.filter_map(|item| self.check_in_locked(item, &clock)).collect()
+        let late: Vec<T> = items.filter_map(|item| self.check_in_locked(item, &clock)).collect();
+        (!late.is_empty()).then_some(late)
     }
 
     fn check_in_locked(&self, item: T, clock: impl Fn() -> Instant) -> Option<T> {

@@ -100,7 +100,7 @@ fn a_waiter_does_not_fail_with_an_attempt_while_a_connection_is_open() {
     let _ = core.dial_failed(order.id, &"refused", Failure::Refused, now + LATER);
     assert_eq!(core.counts().waiting, 1);
     assert_eq!(core.last_failure().map(|(error, _)| error), Some("refused"));
-    assert!(core.check_in(1, || now + LATER).is_empty());
+    assert!(core.check_in(1, || now + LATER).is_none());
     assert!(matches!(core.leave(&ticket), Some(Handover::Connection(1))), "it was waited for");
 }
 

@@ -137,7 +137,7 @@ impl SimPool {
             return self.discard(conn);
         }
         conn.idle_since = self.clock.now();
-        let late = self.core.check_in(conn, || self.clock.now());
+        let late = self.core.check_in(conn, || self.clock.now()).unwrap_or_default();
         self.close(late);
     }
 

@@ -276,7 +276,7 @@ impl Simulation {
 
     fn check_in(&mut self) {
         let Some(conn) = self.any_held() else { return };
-        let returned = self.core.check_in(conn, || self.now);
+        let returned = self.core.check_in(conn, || self.now).unwrap_or_default();
         assert_eq!(returned.len(), usize::from(self.closed));
         self.closing.extend(returned);
         self.note_deliveries(Delivered::Connection);
