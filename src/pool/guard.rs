@@ -150,7 +150,9 @@ impl<D: Driver> PooledConnection<D> {
     ///
     /// # Blocking
     ///
-    /// Does not block.
+    /// Does not block, unless a request to cancel an earlier statement of this guard is under
+    /// way, which could meet the next one: then until the server has carried it out, for
+    /// `cancel_timeout` at most.
     pub fn set_statement_timeout(
         connection: &mut PooledConnection<D>,
         timeout: impl Into<Option<Duration>>,

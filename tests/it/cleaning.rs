@@ -8,6 +8,7 @@ use poolwarden::driver::SessionState;
 use poolwarden::query::Stopped;
 use poolwarden::{CloseReason, FaultClass, PooledConnection};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::logs;
@@ -191,6 +192,31 @@ fn check_in_waits_for_a_running_cancel_request_and_closes_the_connection_if_it_d
         assert_eq!((end.closed(), script.calls(At::Ping)), (discarded, usize::from(ends_in_time)));
         books(&pool);
     }
+}
+
+#[test]
+fn a_new_timeout_waits_for_a_cancel_request_under_way() {
+    let (pool, script) =
+        pool(Transport::Tcp, |options| options.max_size(1).cancel_timeout(LONG_TIMEOUT));
+    script.set_cancellable();
+    let gate = Gate::shut();
+    script.once(At::Cancel, Act::Hang(gate.clone()));
+    let mut conn = pool.get().expect("it opens");
+    PooledConnection::set_statement_timeout(&mut conn, Duration::from_millis(10));
+    gate.wait_for_arrivals(1);
+    let has_opened = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(100));
+            has_opened.store(true, Relaxed);
+            gate.open();
+        });
+        // The request could cancel the statement that follows.
+        PooledConnection::set_statement_timeout(&mut conn, None);
+        assert!(has_opened.load(Relaxed));
+    });
+    drop(conn);
+    books(&pool);
 }
 
 #[test]

@@ -72,9 +72,17 @@ impl StatementTimer {
 
     /// Sets this borrow's timeout. If the stream does not report statements, it counts from
     /// now on, until it is set again or the borrow ends.
+    ///
+    /// A request that is under way could cancel the next statement: this waits for its end, for
+    /// little longer than `cancel_timeout` at most.
     pub(crate) fn set_timeout(&self, timeout: Option<Duration>) {
         let mut state = self.state.lock();
         state.end();
+        if state.in_flight > 0 {
+            drop(state);
+            self.settle(clock::after(Instant::now(), self.cancel_timeout + THREAD_START));
+            state = self.state.lock();
+        }
         state.timeout = timeout;
         if let Some(timeout) = timeout.filter(|_| !self.is_observed.load(Relaxed)) {
             self.start(&mut state, timeout, Counted::ByCaller);
