@@ -21,6 +21,8 @@ fn the_snapshot_counts_every_event() {
     script.once(At::Connect, Act::Fault(FaultClass::Authentication));
     let other = pool.get().expect("one is idle");
     pool.get_timeout(Duration::from_millis(60)).expect_err("the password is wrong");
+    // The attempt may end after its caller has left.
+    until!(pool, pool.snapshot().connect_failures == 1);
     let now = pool.snapshot();
     assert_eq!(
         (now.levels.max_size, now.levels.open, now.levels.in_use, now.levels.idle),
