@@ -210,8 +210,11 @@ fn levels_of(counts: &crate::engine::core::Counts, suspended: u32) -> Levels {
 /// A connection to close, and why.
 pub(super) type Discarded<D> = (Box<Managed<D>>, CloseCause);
 
-fn closing<D: Driver>(idle: Vec<Box<Managed<D>>>) -> impl Iterator<Item = Discarded<D>> {
-    idle.into_iter().map(|idle| (idle, CloseCause::planned(CloseReason::PoolClosed)))
+/// Returns what is closed because its pool is.
+pub(super) fn closing<D: Driver>(
+    connections: Vec<Box<Managed<D>>>,
+) -> impl Iterator<Item = Discarded<D>> {
+    connections.into_iter().map(|managed| (managed, CloseCause::planned(CloseReason::PoolClosed)))
 }
 
 /// Closes all these connections, and then reports them: an observer that does not return

@@ -1,6 +1,6 @@
 //! A connection taken from the core, which is accounted for whatever its holder does.
 
-use super::engine::{Engine, discard};
+use super::engine::{Engine, closing, discard, discard_all};
 use super::use_count::UseCount;
 use crate::connection::{CheckinVerdict, CloseCause, Managed, Shared};
 use crate::driver::Driver;
@@ -127,7 +127,7 @@ impl<D: Driver> Lease<D> {
     #[inline]
     fn check_in(&self, managed: Box<Managed<D>>) {
         if let Some(late) = self.engine.core.check_in(managed, Instant::now) {
-            discard_late(late);
+            discard_all(closing(late));
         }
     }
 }
@@ -195,7 +195,7 @@ impl<D: Driver> ResetTask<D> {
         }
         let Some(managed) = self.managed.take() else { return };
         if let Some(late) = self.engine.core.check_in(managed, Instant::now) {
-            discard_late(late);
+            discard_all(closing(late));
         }
     }
 }
@@ -206,12 +206,5 @@ impl<D: Driver> Drop for ResetTask<D> {
             self.engine.core.removed();
             discard(managed, CloseCause::planned(CloseReason::Dirty));
         }
-    }
-}
-
-/// Closes what was checked in after the pool was closed.
-fn discard_late<D: Driver>(late: Vec<Box<Managed<D>>>) {
-    for managed in late {
-        discard(managed, CloseCause::planned(CloseReason::PoolClosed));
     }
 }

@@ -17,7 +17,7 @@ impl<T, E: Clone> Locked<'_, T, E> {
         if !self.slots.is_shut() {
             // Before the search: what is checked in from now on passes the lock.
             self.slots.set_shut(true);
-            self.empty();
+            self.empty_slots();
         }
     }
 
@@ -25,11 +25,11 @@ impl<T, E: Clone> Locked<'_, T, E> {
     /// shut takes it out again.
     pub(super) fn collect(&mut self) {
         if !self.slots.is_shut() {
-            self.empty();
+            self.empty_slots();
         }
     }
 
-    fn empty(&mut self) {
+    fn empty_slots(&mut self) {
         for item in self.slots.collect() {
             self.state.one_less_in_use();
             self.state.idle.push_back(item);

@@ -26,7 +26,7 @@ impl<T> Slots<T> {
     /// Takes the connection that this thread checked in last, if it is there.
     #[inline]
     pub(super) fn take(&self) -> Option<T> {
-        if self.shut.load(Ordering::Relaxed) {
+        if self.is_shut() {
             return None;
         }
         self.slots[slot_of_thread()].swap(None)
@@ -35,7 +35,7 @@ impl<T> Slots<T> {
     /// Takes a connection that another thread checked in last, if there is one. The others stay
     /// where they are, so that their threads still find them.
     pub(super) fn take_any(&self) -> Option<T> {
-        if self.shut.load(Ordering::Relaxed) {
+        if self.is_shut() {
             return None;
         }
         let (before, from) = self.slots.split_at(slot_of_thread());
@@ -52,7 +52,7 @@ impl<T> Slots<T> {
     /// the one that was there before, or both.
     #[inline]
     pub(super) fn put(&self, item: T) -> [Option<T>; 2] {
-        if self.shut.load(Ordering::Relaxed) {
+        if self.is_shut() {
             return [Some(item), None];
         }
         let slot = &self.slots[slot_of_thread()];
@@ -68,7 +68,8 @@ impl<T> Slots<T> {
         self.slots.iter().filter_map(|slot| slot.swap(None))
     }
 
-    /// Under the core's lock, which makes it certain.
+    /// Returns `true` if they are shut; that may change at once, but under the core's lock.
+    #[inline]
     pub(super) fn is_shut(&self) -> bool {
         self.shut.load(Ordering::Relaxed)
     }
