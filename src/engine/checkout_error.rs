@@ -3,7 +3,7 @@
 use super::engine::Engine;
 use super::wait_phase::WaitPhase;
 use crate::driver::Driver;
-use crate::driver::workarounds::async_context::{ENDING_THREAD, thread_is_ending};
+use crate::driver::workarounds::async_context::why_refused;
 use crate::error::{ConnectError, Error, ErrorKind, FaultClass, Levels};
 use crate::observe::CloseReason;
 use crate::sys::counted::counted;
@@ -33,12 +33,10 @@ pub(super) fn async_context<D: Driver>(engine: &Engine<D>, action: &str) -> Erro
 }
 
 pub(super) fn unusable_here<D: Driver>(engine: &Engine<D>) -> Error {
-    let message = if thread_is_ending() {
-        ENDING_THREAD
-    } else {
+    let message = why_refused(
         "a connection cannot be used on a thread of an async runtime, where the driver panics; \
-         move the call to spawn_blocking or web::block"
-    };
+         move the call to spawn_blocking or web::block",
+    );
     let error = Error::new(ErrorKind::AsyncContext, message).in_pool(engine.shared.name());
     error.with_levels(engine.levels())
 }

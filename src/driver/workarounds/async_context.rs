@@ -37,13 +37,18 @@ pub(crate) fn thread_can_drive_a_runtime() -> bool {
     budget::thread_now() == budget::Thread::IsFree
 }
 
-/// What an error says of a thread that is ending.
-pub(crate) const ENDING_THREAD: &str = "a connection cannot be used on a thread that is ending, \
+const ENDING_THREAD: &str = "a connection cannot be used on a thread that is ending, \
     where the driver panics: its thread-locals are destroyed; make the call before, or on \
     another thread";
 
+/// Returns why this thread is refused: it is ending, or else what is said of one that runs an
+/// async runtime.
+pub(crate) fn why_refused(in_a_runtime: &str) -> &str {
+    if thread_is_ending() { ENDING_THREAD } else { in_a_runtime }
+}
+
 /// Returns `true` if tokio's thread-locals are destroyed on this thread.
-pub(crate) fn thread_is_ending() -> bool {
+fn thread_is_ending() -> bool {
     #[cfg(feature = "tokio")]
     return budget::thread_now() == budget::Thread::IsEnding;
     #[cfg(not(feature = "tokio"))]

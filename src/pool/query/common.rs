@@ -2,7 +2,7 @@
 
 use crate::config::{Reset, Role};
 use crate::connection::{CloseCause, Parts, StatementTimer, Stopped};
-use crate::driver::workarounds::async_context::{ENDING_THREAD, thread_is_ending};
+use crate::driver::workarounds::async_context::why_refused;
 use crate::driver::{Driver, Progress};
 use crate::engine::Blocking;
 use crate::error::{
@@ -31,12 +31,10 @@ fn check_out<D: Driver>(
         return Err(shared.forked());
     }
     if !shared.may_block_here() {
-        let text = if thread_is_ending() {
-            ENDING_THREAD
-        } else {
+        let text = why_refused(
             "a query blocks, and this thread runs an async runtime: move the work to \
-             spawn_blocking or web::block"
-        };
+             spawn_blocking or web::block",
+        );
         return Err(Error::new(ErrorKind::AsyncContext, text).in_pool(pool.name()));
     }
     let lease = pool.engine().check_out(timeout, Blocking::Always, site)?;

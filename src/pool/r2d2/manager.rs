@@ -5,7 +5,7 @@ use crate::connection::{
     CheckinVerdict, CheckoutVerdict, CloseCause, Managed, Shared, ping_elsewhere,
 };
 use crate::driver::Driver;
-use crate::driver::workarounds::async_context::{ENDING_THREAD, thread_is_ending};
+use crate::driver::workarounds::async_context::why_refused;
 use crate::engine::dial;
 use crate::error::{ConnectError, Error, ErrorKind, FaultClass};
 use crate::observe::{CloseReason, Snapshot};
@@ -248,15 +248,11 @@ impl<D: Driver> ManagedConnection<D> {
 }
 
 fn refused_in_async_context<D: Driver>(shared: &Shared<D>, need: &str) -> Refused {
-    let text = if thread_is_ending() {
-        ENDING_THREAD.to_owned()
-    } else {
-        format!(
-            "this check-out needs {need}, which blocks, and this thread runs an async runtime: \
-             move the work to spawn_blocking or web::block"
-        )
-    };
-    Refused::Async(Error::new(ErrorKind::AsyncContext, text).in_pool(shared.name()))
+    let text = format!(
+        "this check-out needs {need}, which blocks, and this thread runs an async runtime: \
+         move the work to spawn_blocking or web::block"
+    );
+    Refused::Async(Error::new(ErrorKind::AsyncContext, why_refused(&text)).in_pool(shared.name()))
 }
 
 impl<D: Driver> Deref for ManagedConnection<D> {
