@@ -41,14 +41,17 @@ fn is_too_long(longest: usize, limit: usize) -> bool {
 
 /// Returns the length of the longest parameter, and at least what all take together.
 fn lengths(params: &Params) -> (usize, usize) {
-    let values: Vec<&Value> = match params {
-        Params::Empty => Vec::new(),
-        Params::Named(values) => values.values().collect(),
-        Params::Positional(values) => values.iter().collect(),
+    let (mut longest, mut together) = (0, 0);
+    let measure = |value: &Value| {
+        let length = if let Value::Bytes(bytes) = value { bytes.len() } else { 0 };
+        longest = longest.max(length);
+        together += length + BESIDES;
     };
-    let length = |value: &&Value| if let Value::Bytes(bytes) = value { bytes.len() } else { 0 };
-    let longest = values.iter().map(length).max().unwrap_or(0);
-    let together = values.iter().map(|value| length(value) + BESIDES).sum();
+    match params {
+        Params::Empty => {}
+        Params::Named(values) => values.values().for_each(measure),
+        Params::Positional(values) => values.iter().for_each(measure),
+    }
     (longest, together)
 }
 
