@@ -1,17 +1,34 @@
 //! Parameters that are longer than the server takes.
 
-use crate::variant::{Variant, shared_my};
+use crate::variant::{My, Variant, shared_my};
 use mysql::prelude::Queryable;
 use mysql::{Params, Value};
-use poolwarden::{ErrorKind, FaultClass, Pool, RetryPolicy, RetrySafety, Usability};
+use poolwarden::{Error, ErrorKind, FaultClass, MySql, Pool, RetryPolicy, RetrySafety, Usability};
+
+/// Asserts that nothing was sent, and that nothing but the caller's own mistake is the cause.
+pub(crate) fn assert_refused_unsent(error: &Error) {
+    let fault = error.fault();
+    assert_eq!(error.kind(), ErrorKind::Driver, "{error}");
+    assert_eq!(
+        (fault.class(), fault.connection(), fault.retry_safety()),
+        (FaultClass::Usage, Usability::Usable, RetrySafety::Permanent),
+        "{error}"
+    );
+}
+
+/// Returns a pool with a table, the server's limit, and a parameter beyond it.
+fn with_too_long(variant: &My) -> (Pool<MySql>, usize, Vec<u8>) {
+    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
+    pool.query_drop("create table blobs (n longblob)").expect("a table");
+    let limit: usize = pool.query("select @@max_allowed_packet").expect("a limit")[0];
+    (pool, limit, vec![0; limit.max(1 << 24) + 1])
+}
 
 #[test]
 fn a_parameter_that_mysql_would_end_the_session_for_is_refused_before_it_is_sent() {
     let Some((variant, _database)) = shared_my() else { return };
-    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
-    pool.query_drop("create table blobs (n longblob)").expect("a table");
-    let limit: usize = pool.query("select @@max_allowed_packet").expect("a limit")[0];
-    let (long, insert) = (vec![0_u8; limit.max(1 << 24) + 1], "insert into blobs values (?)");
+    let (pool, limit, long) = with_too_long(&variant);
+    let insert = "insert into blobs values (?)";
     let (policy, mut attempts) = (RetryPolicy::web(), 0);
     let lone = pool.exec_drop(insert, (&long,)).expect_err("too long");
     let named = Params::from(vec![("n", Value::from(&long))]);
@@ -24,13 +41,7 @@ fn a_parameter_that_mysql_would_end_the_session_for_is_refused_before_it_is_sent
     assert_eq!(attempts, 1);
     let in_closure = in_closure.expect_err("too long");
     for error in [lone, named, in_closure] {
-        let fault = error.fault();
-        assert_eq!(error.kind(), ErrorKind::Driver, "{error}");
-        assert_eq!(
-            (fault.class(), fault.connection(), fault.retry_safety()),
-            (FaultClass::Usage, Usability::Usable, RetrySafety::Permanent),
-            "{error}"
-        );
+        assert_refused_unsent(&error);
         let text = format!(
             "not sent: a parameter has {} bytes, which is too long for the server's \
              max_allowed_packet {limit}",
@@ -45,10 +56,7 @@ fn a_parameter_that_mysql_would_end_the_session_for_is_refused_before_it_is_sent
 #[test]
 fn a_transaction_goes_on_after_a_mysql_parameter_that_was_refused() {
     let Some((variant, _database)) = shared_my() else { return };
-    let pool = Pool::builder().max_size(1).build(variant.driver()).expect("a pool");
-    pool.query_drop("create table blobs (n longblob)").expect("a table");
-    let limit: usize = pool.query("select @@max_allowed_packet").expect("a limit")[0];
-    let long = vec![0_u8; limit.max(1 << 24) + 1];
+    let (pool, _, long) = with_too_long(&variant);
     let outcome = pool.transaction(|tx| {
         tx.exec_drop("insert into blobs values (?)", (&long,)).expect_err("too long");
         tx.exec_drop("insert into blobs values (?)", ("short",))?;

@@ -1,11 +1,12 @@
 //! On MariaDB and MySQL.
 
+use crate::long_parameters::assert_refused_unsent;
 use crate::patience::patient_web;
 use crate::variant::{My, Variant, shared_my};
 use mysql::Conn;
 use mysql::prelude::Queryable;
 use poolwarden::query::MySqlTransaction;
-use poolwarden::{Error, ErrorKind, FaultClass, MySql, Pool, RetrySafety, Usability};
+use poolwarden::{Error, ErrorKind, FaultClass, MySql, Pool, RetrySafety};
 use std::thread;
 use std::time::Duration;
 
@@ -236,13 +237,7 @@ fn a_packet_that_is_too_large_is_refused_before_it_is_sent() {
         in_run.expect_err("too large"),
     ];
     for error in errors {
-        let fault = error.fault();
-        assert_eq!(error.kind(), ErrorKind::Driver, "{error}");
-        assert_eq!(
-            (fault.class(), fault.connection(), fault.retry_safety()),
-            (FaultClass::Usage, Usability::Usable, RetrySafety::Permanent),
-            "{error}"
-        );
+        assert_refused_unsent(&error);
         assert!(format!("{error:?}").contains("max_allowed_packet"), "{error:?}");
     }
     assert_eq!(pool.query::<u64>("select count(*) from texts").expect("a count"), [0]);
